@@ -1,0 +1,27 @@
+/** Sizes and times that protocol and program agree on (docs/protocol.md, "Identifiers and documents", "Answers"). */
+export const limits = {
+  /** Octets of one activity from anybody. */
+  activityOctets: 64 * 1024,
+  /** Octets of one activity where the keyid's origin is an approved peer. */
+  peerActivityOctets: 1024 * 1024,
+  /** Octets and items of a batch. */
+  batchOctets: 4 * 1024 * 1024,
+  batchItems: 100,
+  recipients: 1000,
+  jsonDepth: 32,
+  idCharacters: 2048,
+  /** Greatest `hf:revision` and `hf:seq`. */
+  revision: 2 ** 31 - 1,
+  /** Seconds by which a clock of the other side may differ. */
+  clockSkew: 300,
+  headerMilliseconds: 10_000,
+  bodyMilliseconds: 30_000,
+  /** Outbound requests: connect, whole, octets of the answer. */
+  connectMilliseconds: 5_000,
+  requestMilliseconds: 10_000,
+  responseOctets: 1024 * 1024,
+  /** Stored Follows of strangers, per origin and in all. */
+  followsPerOrigin: 3,
+  follows: 100,
+  dcatOctets: 64 * 1024,
+} as const;
