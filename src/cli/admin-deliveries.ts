@@ -1,0 +1,69 @@
+/** `admin deliveries`: what is on its way to peers, and what came to grief. */
+import { type Command, Option } from "commander";
+import type { JsonObject } from "../protocol/objects.ts";
+import { openAdmin } from "./admin-session.ts";
+import { parseOrigin } from "./arguments.ts";
+import { addCommand, addGroup, type CliContext } from "./context.ts";
+
+interface ListOptions {
+  readonly origin?: string;
+  readonly state?: string;
+  readonly peer?: string;
+}
+
+export function addDeliveryCommands(admin: Command, context: CliContext): void {
+  const { output } = context;
+  const deliveries = addGroup(admin, "deliveries", "deliveries to peers");
+  const originOption = [
+    "--origin <origin>",
+    "the instance; that of the newest login when absent",
+    parseOrigin,
+  ] as const;
+
+  addCommand(deliveries, "list", "deliveries, newest first")
+    .addOption(
+      new Option("--state <state>", "only those in this state").choices([
+        "queued",
+        "delivered",
+        "dead",
+        "discarded",
+        "cancelled",
+      ]),
+    )
+    .option("--peer <peer>", "only those to this peer's origin", parseOrigin)
+    .option(...originOption)
+    .action(async (options: ListOptions) => {
+      const client = await openAdmin(context, options.origin);
+      output.table(
+        await client.list("/deliveries", { state: options.state, peer: options.peer }),
+        [
+          { title: "id", value: (row) => row.id, whole: true },
+          { title: "peer", value: (row) => row.peer },
+          { title: "type", value: (row) => row.type },
+          { title: "state", value: (row) => row.state },
+          { title: "tries", value: (row) => row.attempts },
+          { title: "last error", value: errorOf },
+        ],
+        "There are no deliveries.",
+      );
+    });
+
+  addVerb("retry", "try a dead or waiting delivery now", "is due now");
+  addVerb("discard", "give a dead or waiting delivery up", "is given up");
+
+  function addVerb(verb: "retry" | "discard", description: string, result: string): void {
+    addCommand(deliveries, verb, description)
+      .argument("<id>", "the delivery's id")
+      .option(...originOption)
+      .action(async (id: string, options: { origin?: string }) => {
+        const client = await openAdmin(context, options.origin);
+        const path = `/deliveries/${encodeURIComponent(id)}/${verb}`;
+        output.done(await client.request("POST", path, { body: {} }), `The delivery ${id} ${result}.`);
+      });
+  }
+}
+
+function errorOf(delivery: JsonObject): string | null {
+  const error = delivery.last_error as { readonly code: string } | null;
+  return error?.code ?? null;
+}

@@ -1,0 +1,164 @@
+/** `admin platforms`: which platforms get access, with which rights. */
+import { writeFile } from "node:fs/promises";
+import type { Command } from "commander";
+import { actorIds } from "../protocol/ids.ts";
+import type { JsonObject } from "../protocol/objects.ts";
+import type { PlatformRight } from "../protocol/rights.ts";
+import type { RestClient } from "../sdk/rest.ts";
+import { openAdmin } from "./admin-session.ts";
+import { parseInstant, parseOrigin, parseRights } from "./arguments.ts";
+import { addCommand, addGroup, type CliContext } from "./context.ts";
+import { CliError } from "./prompt.ts";
+
+interface AdminOptions {
+  readonly origin?: string;
+}
+
+interface CreateOptions extends AdminOptions {
+  readonly handle?: string;
+  readonly rights?: readonly PlatformRight[];
+  readonly keyLabel?: string;
+  readonly keyFrom?: string;
+  readonly keyUntil?: string;
+  readonly accessKeyFile?: string;
+}
+
+const originOption = ["--origin <origin>", "the instance; that of the newest login when absent", parseOrigin] as const;
+
+/**
+ * The local platform of that handle.
+ * @throws {CliError} `not_found`
+ */
+export async function findPlatform(
+  client: RestClient,
+  handle: string,
+): Promise<JsonObject & { readonly id: string; readonly uri: string; readonly rights: readonly string[] }> {
+  const [platform] = await client.list("/platforms", { uri: actorIds.platform(client.origin, handle) });
+  if (platform === undefined) {
+    throw new CliError("not_found", `There is no platform ${handle} at ${client.origin}.`, { handle });
+  }
+  return platform as JsonObject & { id: string; uri: string; rights: readonly string[] };
+}
+
+/**
+ * Hands a secret over, once: into a file readable by its owner alone, or on stdout.
+ * @returns the fields to print
+ */
+export async function handOverKey(key: string, file: string | undefined): Promise<readonly [string, unknown]> {
+  if (file === undefined) return ["access key", `${key}\n(shown once: the node keeps only a hash of it)`];
+  await writeFile(file, `${key}\n`, { mode: 0o600, flag: "wx" }).catch((cause: NodeJS.ErrnoException) => {
+    throw new CliError(
+      "unwritable_file",
+      `${file} cannot be written (${cause.code}); the key that was issued is lost, revoke it and issue another one.`,
+      { file },
+      { cause },
+    );
+  });
+  return ["access key", `written to ${file}`];
+}
+
+export function addPlatformCommands(admin: Command, context: CliContext): void {
+  const { output } = context;
+  const platforms = addGroup(admin, "platforms", "platforms of this instance and their rights");
+
+  addCommand(platforms, "create", "give a platform access: account, rights, first access key")
+    .argument("<name>", "name shown to people")
+    .option("--handle <handle>", "slug; made from the name when absent")
+    .option("--rights <rights>", "rights separated by commas; all but holding and cataloguing when absent", parseRights)
+    .option("--key-label <label>", "label of the first access key")
+    .option("--key-from <instant>", "from when the access key is valid", parseInstant)
+    .option("--key-until <instant>", "until when the access key is valid", parseInstant)
+    .option("--access-key-file <file>", "write the access key to this new file instead of printing it")
+    .option(...originOption)
+    .action(async (name: string, options: CreateOptions) => {
+      const client = await openAdmin(context, options.origin);
+      const accessKey = {
+        label: options.keyLabel,
+        start_datetime: options.keyFrom,
+        end_datetime: options.keyUntil,
+      };
+      const body = { name, handle: options.handle, rights: options.rights, access_key: accessKey };
+      const created = (await client.request("POST", "/platforms", { body })) as JsonObject & {
+        access_keys: readonly { key: string; end_datetime: string }[];
+      };
+      const [key] = created.access_keys;
+      if (key === undefined) throw new CliError("unexpected_answer", "The instance issued no access key.");
+      const handedOver = await handOverKey(key.key, options.accessKeyFile);
+      const shown = options.accessKeyFile === undefined ? created : withoutKeys(created);
+      output.record(shown, [...fieldsOf(created), handedOver, ["valid until", key.end_datetime]]);
+    });
+
+  addCommand(platforms, "list", "platforms of this instance")
+    .option(...originOption)
+    .action(async (options: AdminOptions) => {
+      const client = await openAdmin(context, options.origin);
+      output.table(
+        await client.list("/platforms"),
+        [
+          { title: "handle", value: (row) => row.handle, whole: true },
+          { title: "name", value: (row) => row.name },
+          { title: "status", value: (row) => row.status },
+          { title: "keys published", value: (row) => row.key_bundle !== null },
+          { title: "owned", value: (row) => row.owned_project_count },
+          { title: "shared", value: (row) => row.shared_project_count },
+        ],
+        "There are no platforms yet: concordat admin platforms create NAME",
+      );
+    });
+
+  addCommand(platforms, "show", "one platform")
+    .argument("<handle>")
+    .option(...originOption)
+    .action(async (handle: string, options: AdminOptions) => {
+      const platform = await findPlatform(await openAdmin(context, options.origin), handle);
+      output.record(platform, fieldsOf(platform));
+    });
+
+  addStatus("suspend", "suspended", "suspend a platform: its keys open nothing until it is resumed");
+  addStatus("resume", "active", "resume a suspended platform");
+
+  addCommand(platforms, "rights", "show a platform's rights, or replace them")
+    .argument("<handle>")
+    .argument("[rights]", "the rights that it has from now on, separated by commas", parseRights)
+    .option(...originOption)
+    .action(async (handle: string, rights: readonly PlatformRight[] | undefined, options: AdminOptions) => {
+      const client = await openAdmin(context, options.origin);
+      const platform = await findPlatform(client, handle);
+      const result = rights === undefined ? platform : await change(client, platform.id, { rights });
+      output.record(result, [
+        ["platform", handle],
+        ["rights", result.rights],
+      ]);
+    });
+
+  function addStatus(verb: string, status: "active" | "suspended", description: string): void {
+    addCommand(platforms, verb, description)
+      .argument("<handle>")
+      .option(...originOption)
+      .action(async (handle: string, options: AdminOptions) => {
+        const client = await openAdmin(context, options.origin);
+        const platform = await findPlatform(client, handle);
+        output.done(await change(client, platform.id, { status }), `${handle} is ${status} now.`);
+      });
+  }
+}
+
+async function change(client: RestClient, id: string, body: JsonObject): Promise<JsonObject> {
+  return (await client.request("PATCH", `/platforms/${id}`, { body })) as JsonObject;
+}
+
+function withoutKeys(created: JsonObject & { access_keys: readonly { key: string }[] }): JsonObject {
+  return { ...created, access_keys: created.access_keys.map(({ key: _key, ...rest }) => rest) };
+}
+
+function fieldsOf(platform: JsonObject): readonly (readonly [string, unknown])[] {
+  const bundle = platform.key_bundle as { seq: number; fingerprint: string; expires_at: string } | null | undefined;
+  return [
+    ["handle", platform.handle],
+    ["name", platform.name],
+    ["uri", platform.uri],
+    ["status", platform.status],
+    ["rights", platform.rights],
+    ["fingerprint", bundle?.fingerprint ?? "no key bundle published yet"],
+  ];
+}

@@ -1,0 +1,109 @@
+/** Logins of the administrator: tokens of at most 15 minutes, kept beside the vault, readable by their owner alone. */
+import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { JsonObject } from "../protocol/objects.ts";
+import { createRestClient, type LoginAnswer, logIn, type RestClient } from "../sdk/rest.ts";
+import type { CliContext } from "./context.ts";
+import { CliError } from "./prompt.ts";
+
+interface Session {
+  readonly username: string;
+  readonly access_token: string;
+  /** Instant. */
+  readonly expires_at: string;
+}
+
+interface Sessions {
+  /** Origin of the newest login: where commands go without `--origin`. */
+  readonly last: string | null;
+  readonly sessions: Readonly<Record<string, Session>>;
+}
+
+const fileOf = (context: CliContext) => join(context.vaultDir, "admin.json");
+
+async function readSessions(context: CliContext): Promise<Sessions> {
+  try {
+    return JSON.parse(await readFile(fileOf(context), "utf8")) as Sessions;
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return { last: null, sessions: {} };
+    throw new CliError(
+      "unreadable_file",
+      `${fileOf(context)} cannot be read; remove it and log in again.`,
+      {},
+      { cause },
+    );
+  }
+}
+
+async function writeSessions(context: CliContext, sessions: Sessions): Promise<void> {
+  await mkdir(context.vaultDir, { recursive: true, mode: 0o700 });
+  const temporary = `${fileOf(context)}.${process.pid}`;
+  await writeFile(temporary, `${JSON.stringify(sessions)}\n`, { mode: 0o600 });
+  await rename(temporary, fileOf(context));
+}
+
+/**
+ * Logs in and remembers the token.
+ * @throws {CliError} `not_administrator`
+ */
+export async function logInAdministrator(
+  context: CliContext,
+  origin: string,
+  username: string,
+  password: string,
+): Promise<LoginAnswer> {
+  const { token, answer } = await logIn({ ...context, origin }, { username, password });
+  if (!answer.is_admin) {
+    throw new CliError(
+      "not_administrator",
+      `${username} is not an administrator of ${origin}; platforms use \`join\`.`,
+    );
+  }
+  const known = await readSessions(context);
+  const now = context.clock().toISOString();
+  const living = Object.entries(known.sessions).filter(([, session]) => session.expires_at > now);
+  const session = {
+    username,
+    access_token: token.accessToken,
+    expires_at: new Date(token.expiresAt).toISOString(),
+  };
+  await writeSessions(context, { last: origin, sessions: { ...Object.fromEntries(living), [origin]: session } });
+  return answer;
+}
+
+/**
+ * The REST API as the administrator who logged in at `origin`, or at the origin of the newest login.
+ * @throws {CliError} `not_logged_in`
+ */
+export async function openAdmin(context: CliContext, origin: string | undefined): Promise<RestClient> {
+  const { last, sessions } = await readSessions(context);
+  const at = origin ?? last;
+  const session = at === null ? undefined : sessions[at];
+  if (at === null || session === undefined || Date.parse(session.expires_at) <= context.clock().getTime()) {
+    const why = session === undefined ? "You are not logged in" : "The login has ended (it holds for 15 minutes)";
+    throw new CliError("not_logged_in", `${why}: concordat admin login ${at ?? "ORIGIN"}`);
+  }
+  const token = { accessToken: session.access_token, expiresAt: Date.parse(session.expires_at) };
+  return createRestClient({ ...context, origin: at }, { token });
+}
+
+/**
+ * The one item of a list that `name` means, by one of `members`.
+ * @throws {CliError} `not_found`, `ambiguous`
+ */
+export function pickItem(
+  items: readonly JsonObject[],
+  members: readonly string[],
+  name: string,
+  what: string,
+): JsonObject & { readonly id: string } {
+  const found = items.filter((item) => members.some((member) => item[member] === name));
+  const [item] = found;
+  if (item === undefined || typeof item.id !== "string") {
+    throw new CliError("not_found", `There is no ${what} ${name} here.`, { name });
+  }
+  if (found.length > 1) {
+    throw new CliError("ambiguous", `Several are meant by ${name}; give the id.`, { ids: found.map(({ id }) => id) });
+  }
+  return item as JsonObject & { readonly id: string };
+}

@@ -1,0 +1,28 @@
+/** What every command is given. */
+import type { Command } from "commander";
+import type { Output } from "./output.ts";
+import type { Prompt } from "./prompt.ts";
+
+export interface CliContext {
+  /** Directory of the vault and of the administrator's logins. */
+  readonly vaultDir: string;
+  /** From the settings; asked for when absent. */
+  readonly passphrase: string | undefined;
+  readonly output: Output;
+  readonly prompt: Prompt;
+  readonly fetch: typeof fetch;
+  readonly clock: () => Date;
+}
+
+/** A group of commands; without one of them it shows its help and is wrong usage. */
+export function addGroup(parent: Command, name: string, description: string): Command {
+  return parent.command(name).description(description);
+}
+
+/** A command that does something; every one has `--json`. */
+export function addCommand(parent: Command, nameAndArguments: string, description: string): Command {
+  return parent
+    .command(nameAndArguments)
+    .description(description)
+    .option("--json", "print JSON for scripts, errors too");
+}

@@ -1,0 +1,72 @@
+/** Secrets: from a file, or asked for on the terminal without showing them; never an argument. */
+import { readFile } from "node:fs/promises";
+import { createInterface } from "node:readline/promises";
+import { Writable } from "node:stream";
+import { ConcordatError } from "../errors.ts";
+
+/** What a command cannot do for a reason on this side of the wire. */
+export class CliError extends ConcordatError {
+  /** Members of the JSON form of the error. */
+  readonly details: Readonly<Record<string, unknown>>;
+
+  constructor(code: string, message: string, details: Readonly<Record<string, unknown>> = {}, options?: ErrorOptions) {
+    super(code, message, options);
+    this.details = details;
+  }
+}
+
+export interface Prompt {
+  /** Asks for a secret; `instead` says how to give it where there is no terminal. */
+  secret(question: string, instead: string): Promise<string>;
+  /** Asks a question whose answer is shown; null where there is no terminal. */
+  line(question: string): Promise<string | null>;
+}
+
+export const terminalPrompt: Prompt = {
+  async secret(question, instead) {
+    if (!process.stdin.isTTY) {
+      throw new CliError("no_terminal", `There is no terminal to ask for it (${question.toLowerCase()}): ${instead}.`);
+    }
+    process.stderr.write(`${question}: `);
+    const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() });
+    const lines = createInterface({ input: process.stdin, output: nowhere, terminal: true });
+    try {
+      return await lines.question("");
+    } finally {
+      lines.close();
+      process.stderr.write("\n");
+    }
+  },
+  async line(question) {
+    if (!process.stdin.isTTY) return null;
+    const lines = createInterface({ input: process.stdin, output: process.stderr });
+    try {
+      return (await lines.question(`${question} `)).trim();
+    } finally {
+      lines.close();
+    }
+  },
+};
+
+/** A secret from a file (its final line break does not count) or else from the terminal. */
+export async function readSecret(
+  prompt: Prompt,
+  { file, option, question }: { readonly file: string | undefined; readonly option: string; readonly question: string },
+): Promise<string> {
+  const secret = file === undefined ? await prompt.secret(question, `use ${option} FILE`) : await readText(file);
+  const text = secret.replace(/\r?\n$/, "");
+  if (text === "") throw new CliError("empty_secret", `${question}: nothing was given.`);
+  return text;
+}
+
+/** @throws {CliError} `unreadable_file` */
+export async function readText(file: string): Promise<string> {
+  return await readFile(file, "utf8").catch((cause: NodeJS.ErrnoException) => {
+    throw new CliError(
+      "unreadable_file",
+      `${file} cannot be read (${cause.code ?? cause.message}).`,
+      { file },
+      { cause },
+    );
+  });
+}
