@@ -1,0 +1,30 @@
+/** zod schemas of the values that occur in activities, objects and the REST API alike. */
+import { z } from "zod";
+import { isCanonicalId } from "./ids.ts";
+import { limits } from "./limits.ts";
+import { hasForbiddenNameCharacters } from "./strict-json.ts";
+
+/** A canonical id; refused ones are told apart from other faults by `params.problem`. */
+export const idSchema = z
+  .string()
+  .refine(isCanonicalId, { message: "must be a canonical http(s) URL", params: { problem: "malformed_id" } });
+
+/** A text shown to people: no control and no direction characters. */
+export const nameSchema = (greatest = 500) =>
+  z
+    .string()
+    .min(1)
+    .max(greatest)
+    .refine((text) => !hasForbiddenNameCharacters(text), {
+      message: "must not contain control or direction characters",
+    });
+
+/** `YYYY-MM-DD`, a day that exists. */
+export const dateSchema = z.iso.date();
+
+/** RFC 3339 in `Z` with at most three fraction digits. */
+export const instantSchema = z.iso
+  .datetime({ offset: false, local: false })
+  .refine((text) => !/\.\d{4,}Z$/.test(text), { message: "must have at most three fraction digits" });
+
+export const revisionSchema = z.int().min(1).max(limits.revision);
