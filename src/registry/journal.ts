@@ -1,0 +1,210 @@
+/**
+ * The journal: every effect and every refusal, in the transaction of what happened; audit and events are views of it.
+ *
+ * Rows are inserted without a number, so that writers never wait for each other's chain. The sequencer gives committed
+ * rows `seq`, `prev` and `hash` = SHA-256(prev ‖ seq ‖ digest), in order; a reader at `seq` n has missed nothing below.
+ */
+import { createHash, randomBytes } from "node:crypto";
+import { and, asc, desc, isNotNull, isNull, lt, sql } from "drizzle-orm";
+import type { ProblemCode } from "../errors.ts";
+import { canonicalJson } from "../protocol/canonical-json.ts";
+import type { Database, Tx } from "../storage/database.ts";
+import { journal } from "../storage/schema.ts";
+
+/** Whose event a row is besides the platforms named in it. */
+export const administrators = "administrator";
+
+export interface JournalEntry {
+  readonly at: Date;
+  readonly actor: string | null;
+  /** What was done: `project.shared`, `peer.approved`, `activity.refused`, … */
+  readonly action: string;
+  readonly object?: string | null;
+  readonly address?: string | null;
+  /** What the event says besides: revision, and so on. Nothing sensitive. */
+  readonly data?: Record<string, unknown>;
+  /** Local platform URIs, or `administrators`. */
+  readonly audience?: readonly string[];
+}
+
+interface Content {
+  at: string;
+  actor: string | null;
+  action: string;
+  object: string | null;
+  outcome: "ok" | "refused";
+  code: string | null;
+  address: string | null;
+  data: Record<string, unknown> | null;
+}
+
+const sha256 = (text: string) => createHash("sha256").update(text).digest("base64url");
+
+/** Digest of a row's content under its salt: what the chain covers, and what survives when the content is erased. */
+function digestContent(salt: string, content: Content): string {
+  return sha256(`${salt}.${canonicalJson(content)}`);
+}
+
+function rowOf(entry: JournalEntry, outcome: "ok" | "refused", code: string | null) {
+  const content: Content = {
+    at: entry.at.toISOString(),
+    actor: entry.actor,
+    action: entry.action,
+    object: entry.object ?? null,
+    outcome,
+    code,
+    address: entry.address ?? null,
+    data: entry.data ?? null,
+  };
+  const salt = randomBytes(16).toString("base64url");
+  return {
+    ...content,
+    at: entry.at,
+    salt,
+    digest: digestContent(salt, content),
+    audience: [...(entry.audience ?? [])],
+  };
+}
+
+/** Records effects, in the caller's transaction. */
+export async function recordEffects(tx: Tx, ...entries: readonly JournalEntry[]): Promise<void> {
+  if (entries.length > 0) await tx.insert(journal).values(entries.map((entry) => rowOf(entry, "ok", null)));
+}
+
+/** Records one refusal. */
+export async function recordRefusal(tx: Tx, code: ProblemCode | string, entry: JournalEntry): Promise<void> {
+  await tx.insert(journal).values(rowOf(entry, "refused", code));
+}
+
+/** Counts a stranger's refusal: one row per address, code and minute, whatever the number. */
+export async function countRefusal(tx: Tx, code: ProblemCode, address: string, entry: JournalEntry): Promise<void> {
+  const minute = Math.floor(entry.at.getTime() / 60_000);
+  await tx
+    .insert(journal)
+    .values({ ...rowOf({ ...entry, address }, "refused", code), aggregate: `${address} ${code} ${minute}` })
+    .onConflictDoUpdate({ target: journal.aggregate, set: { count: sql`${journal.count} + 1` } });
+}
+
+const batch = 500;
+
+/** Numbers and chains what is committed and not yet numbered; returns how many rows. Safe to call from anywhere. */
+export async function sequenceJournal(database: Database): Promise<number> {
+  let numbered = 0;
+  for (;;) {
+    const count = await database.transaction(sequenceBatch);
+    numbered += count;
+    if (count < batch) return numbered;
+  }
+}
+
+async function sequenceBatch(tx: Tx): Promise<number> {
+  // One sequencer at a time, whichever process it is in.
+  await tx.execute(sql`select pg_advisory_xact_lock(hashtext('concordat.journal'))`);
+  const rows = await tx
+    .select({ id: journal.id, digest: journal.digest })
+    .from(journal)
+    .where(isNull(journal.seq))
+    .orderBy(asc(journal.id))
+    .limit(batch);
+  if (rows.length === 0) return 0;
+  const [head] = await tx
+    .select({ seq: journal.seq, hash: journal.hash })
+    .from(journal)
+    .where(isNotNull(journal.seq))
+    .orderBy(desc(journal.seq))
+    .limit(1);
+  let seq = head?.seq ?? 0;
+  let prev = head?.hash ?? "";
+  const links = rows.map((row) => {
+    seq += 1;
+    const hash = chainHash(prev, seq, row.digest);
+    const link = { id: row.id, seq, prev, hash };
+    prev = hash;
+    return link;
+  });
+  await tx.execute(sql`
+    update journal set seq = link.seq, prev = link.prev, hash = link.hash
+    from json_to_recordset(${JSON.stringify(links)}::json) as link(id bigint, seq bigint, prev text, hash text)
+    where journal.id = link.id`);
+  return rows.length;
+}
+
+function chainHash(prev: string, seq: number, digest: string): string {
+  return sha256(`${prev}.${seq}.${digest}`);
+}
+
+export interface AuditEntry {
+  readonly seq: number;
+  readonly at: string;
+  readonly actor: string | null;
+  readonly action: string;
+  readonly object: string | null;
+  readonly outcome: "ok" | "refused";
+  readonly code: string | null;
+  readonly count: number;
+  readonly address: string | null;
+  readonly prev: string;
+  readonly hash: string;
+}
+
+/** The audit, newest first. The route asks for `read_audit`; whoever reads sees all that was committed before. */
+export async function listAudit(
+  database: Database,
+  page: { readonly limit: number; readonly before?: number | undefined },
+): Promise<readonly AuditEntry[]> {
+  await sequenceJournal(database);
+  const rows = await database.db
+    .select()
+    .from(journal)
+    .where(and(isNotNull(journal.seq), page.before === undefined ? undefined : lt(journal.seq, page.before)))
+    .orderBy(desc(journal.seq))
+    .limit(page.limit);
+  return rows.map((row) => ({
+    seq: row.seq as number,
+    at: row.at.toISOString(),
+    actor: row.actor,
+    action: row.action,
+    object: row.object,
+    outcome: row.outcome,
+    code: row.code,
+    count: row.count,
+    address: row.address,
+    prev: row.prev as string,
+    hash: row.hash as string,
+  }));
+}
+
+export type AuditVerdict =
+  | { readonly verified: true; readonly entries: number; readonly head: string }
+  | { readonly verified: false; readonly seq: number; readonly reason: "chain" | "content" | "gap" };
+
+/** Recomputes the whole chain: each number, each link, and each content whose salt is still there. */
+export async function verifyJournal(database: Database): Promise<AuditVerdict> {
+  await sequenceJournal(database);
+  let seq = 0;
+  let prev = "";
+  for (;;) {
+    const rows = await database.db
+      .select()
+      .from(journal)
+      .where(sql`${journal.seq} > ${seq}`)
+      .orderBy(asc(journal.seq))
+      .limit(batch);
+    if (rows.length === 0) return { verified: true, entries: seq, head: prev };
+    for (const row of rows) {
+      seq += 1;
+      if (row.seq !== seq) return { verified: false, seq, reason: "gap" };
+      if (row.prev !== prev || row.hash !== chainHash(prev, seq, row.digest)) {
+        return { verified: false, seq, reason: "chain" };
+      }
+      if (row.salt !== null && row.digest !== digestRow(row.salt, row))
+        return { verified: false, seq, reason: "content" };
+      prev = row.hash;
+    }
+  }
+}
+
+function digestRow(salt: string, row: typeof journal.$inferSelect): string {
+  const { actor, action, object, outcome, code, address, data } = row;
+  return digestContent(salt, { at: row.at.toISOString(), actor, action, object, outcome, code, address, data });
+}

@@ -1,0 +1,242 @@
+/**
+ * Key bundles and memberships, as platforms published them here and as peers passed them on. The node keeps copies and
+ * judges them as a client would, so that nothing substituted spreads by it; clients judge again for themselves.
+ */
+import { and, asc, eq, gte, inArray, isNull, or, sql } from "drizzle-orm";
+import { judgeBundleItem } from "../crypto/bundle-items.ts";
+import { type AcceptedBundle, judgeKeyBundle } from "../crypto/key-bundle.ts";
+import { fingerprintOfThumbprint } from "../crypto/keys.ts";
+import { judgeMembership } from "../crypto/membership.ts";
+import { Problem } from "../errors.ts";
+import { isCanonicalId, mintUuid, originOf } from "../protocol/ids.ts";
+import { isJsonObject, type JsonObject } from "../protocol/objects.ts";
+import type { Tx } from "../storage/database.ts";
+import { keyBundles, peers, platforms } from "../storage/schema.ts";
+import { type Caller, nameCaller, type PlatformCaller } from "./caller.ts";
+import { administrators, recordEffects, recordRefusal } from "./journal.ts";
+
+export type KeyBundleRow = typeof keyBundles.$inferSelect;
+
+/** `3f2a 91c0 …` of an identity's thumbprint. */
+export const fingerprintOfKid = fingerprintOfThumbprint;
+
+const seconds = (now: Date) => Math.floor(now.getTime() / 1000);
+
+/** The newest bundle of each platform that has one. */
+export async function newestBundles(tx: Tx, uris: readonly string[]): Promise<ReadonlyMap<string, KeyBundleRow>> {
+  if (uris.length === 0) return new Map();
+  const rows = await tx
+    .select()
+    .from(keyBundles)
+    .where(inArray(keyBundles.platformUri, [...uris]))
+    .orderBy(asc(keyBundles.seq));
+  return new Map(rows.map((row) => [row.platformUri, row]));
+}
+
+/** Encryption kids of each platform's whole history, oldest first. */
+export async function listKids(tx: Tx, uris: readonly string[]): Promise<ReadonlyMap<string, readonly string[]>> {
+  if (uris.length === 0) return new Map();
+  const rows = await tx
+    .select({ uri: keyBundles.platformUri, kid: keyBundles.encryptionKid })
+    .from(keyBundles)
+    .where(inArray(keyBundles.platformUri, [...uris]))
+    .orderBy(asc(keyBundles.seq));
+  const kids = new Map<string, string[]>();
+  for (const { uri, kid } of rows) kids.set(uri, [...(kids.get(uri) ?? []), kid]);
+  return kids;
+}
+
+async function readKnown(tx: Tx, uri: string): Promise<readonly JsonObject[]> {
+  const rows = await tx
+    .select({ bundle: keyBundles.bundle })
+    .from(keyBundles)
+    .where(eq(keyBundles.platformUri, uri))
+    .orderBy(asc(keyBundles.seq));
+  return rows.map((row) => row.bundle);
+}
+
+async function storeBundle(
+  tx: Tx,
+  uri: string,
+  bundle: JsonObject,
+  accepted: AcceptedBundle,
+  now: Date,
+): Promise<void> {
+  // A bundle by the recovery key overrides the one of its number, and what a thief built on that.
+  if (accepted.overrides) {
+    await tx.delete(keyBundles).where(and(eq(keyBundles.platformUri, uri), gte(keyBundles.seq, accepted.seq)));
+  }
+  await tx
+    .insert(keyBundles)
+    .values({
+      platformUri: uri,
+      seq: accepted.seq,
+      payloadDigest: accepted.payloadDigest,
+      identityKid: accepted.identity,
+      encryptionKid: accepted.encryption,
+      expiresAt: new Date(accepted.exp * 1000),
+      bundle,
+      receivedAt: now,
+    })
+    .onConflictDoNothing();
+}
+
+/**
+ * A platform publishes its newest bundle and its membership of this instance; true when something changed.
+ * @throws {Problem} `not_found` for another platform's, `content_conflict` for equivocation, `bundle_refused` with `reason`
+ */
+export async function publishKeyBundle(
+  tx: Tx,
+  caller: PlatformCaller,
+  id: string,
+  { bundle, membership }: { readonly bundle: JsonObject; readonly membership: string },
+  now: Date,
+): Promise<boolean> {
+  if (id !== caller.id) throw new Problem("not_found");
+  const [platform] = await tx.select().from(platforms).where(eq(platforms.id, id)).for("update");
+  const known = await readKnown(tx, caller.uri);
+  const verdict = await judgeKeyBundle({ known, bundle, now: seconds(now) });
+  if (!verdict.accepted) {
+    if (verdict.reason === "equivocation") {
+      throw new Problem("content_conflict", "A bundle of that seq was published with another payload.");
+    }
+    throw new Problem("bundle_refused", `The key bundle is refused: ${verdict.reason}.`, { reason: verdict.reason });
+  }
+  const heldIat = platform?.membershipIat ?? null;
+  const member = await judgeMembership({ membership, bundle, actor: caller.uri, heldIat, now: seconds(now) });
+  if (!member.accepted) {
+    throw new Problem("bundle_refused", `The membership is refused: ${member.reason}.`, { reason: member.reason });
+  }
+  await storeBundle(tx, caller.uri, bundle, verdict, now);
+  await tx.update(platforms).set({ membership, membershipIat: member.iat }).where(eq(platforms.id, id));
+  await recordEffects(tx, {
+    at: now,
+    actor: nameCaller(caller),
+    action: "bundle.changed",
+    object: caller.uri,
+    data: { seq: verdict.seq },
+    audience: [administrators],
+  });
+  return true;
+}
+
+/** Which platform a caller may read keys of: any that is of this node or of an approved peer. */
+async function findReadable(tx: Tx, _caller: Caller, id: string) {
+  const [found] = await tx
+    .select({ platform: platforms })
+    .from(platforms)
+    .leftJoin(peers, eq(peers.origin, platforms.homeOrigin))
+    .where(and(eq(platforms.id, id), or(isNull(platforms.homeOrigin), eq(peers.state, "approved"))));
+  if (!found) throw new Problem("not_found");
+  return found.platform;
+}
+
+/** Newest bundle and membership of a platform. @throws {Problem} `not_found`, also while it has published none */
+export async function readPublished(tx: Tx, caller: Caller, id: string) {
+  const platform = await findReadable(tx, caller, id);
+  const bundle = (await newestBundles(tx, [platform.uri])).get(platform.uri);
+  if (!bundle || platform.membership === null) throw new Problem("not_found", "No key bundle was published yet.");
+  return { bundle: bundle.bundle, membership: platform.membership };
+}
+
+/** Bundles of a platform from `from` on, ascending. @throws {Problem} `not_found` */
+export async function readKeyBundles(tx: Tx, caller: Caller, id: string, from: number): Promise<readonly JsonObject[]> {
+  const platform = await findReadable(tx, caller, id);
+  const rows = await tx
+    .select({ bundle: keyBundles.bundle })
+    .from(keyBundles)
+    .where(and(eq(keyBundles.platformUri, platform.uri), gte(keyBundles.seq, from)))
+    .orderBy(asc(keyBundles.seq));
+  return rows.map((row) => row.bundle);
+}
+
+/**
+ * Items of `hf:bundles` for these platforms: the newest bundle, and each that changed the identity with its predecessor,
+ * ascending (docs/protocol.md, "Activities").
+ */
+export async function readBundleItems(tx: Tx, uris: readonly string[]): Promise<readonly JsonObject[]> {
+  const members = await tx
+    .select({ uri: platforms.uri, membership: platforms.membership })
+    .from(platforms)
+    .where(and(inArray(platforms.uri, [...new Set(uris)]), sql`${platforms.membership} is not null`));
+  const items: JsonObject[] = [];
+  for (const { uri, membership } of members) {
+    const rows = await tx.select().from(keyBundles).where(eq(keyBundles.platformUri, uri)).orderBy(asc(keyBundles.seq));
+    const needed = rows.filter((row, at) => {
+      const next = rows[at + 1];
+      const previous = rows[at - 1];
+      return (
+        next === undefined ||
+        next.identityKid !== row.identityKid ||
+        (previous !== undefined && previous.identityKid !== row.identityKid)
+      );
+    });
+    items.push({ actor: uri, membership, bundles: needed.map((row) => row.bundle) });
+  }
+  return items;
+}
+
+/**
+ * Stores what a peer passed on of key bundles: of its own platforms, and of platforms on nodes that are not our peers.
+ * An item that does not verify is left out and journaled; the activity that carried it stands for itself.
+ */
+export async function storeBundleItems(
+  tx: Tx,
+  {
+    items,
+    sender,
+    home,
+    now,
+  }: { readonly items: readonly unknown[]; readonly sender: string; readonly home: string; readonly now: Date },
+): Promise<void> {
+  for (const item of items) {
+    const actor = isJsonObject(item) && typeof item.actor === "string" && isCanonicalId(item.actor) ? item.actor : null;
+    if (actor === null) continue;
+    const origin = originOf(actor);
+    if (origin === home || (origin !== sender && (await isPeer(tx, origin)))) continue;
+    await storeBundleItem(tx, actor, item as JsonObject, now);
+  }
+}
+
+async function isPeer(tx: Tx, origin: string): Promise<boolean> {
+  const [row] = await tx
+    .select({ id: peers.id })
+    .from(peers)
+    .where(and(eq(peers.origin, origin), eq(peers.state, "approved")));
+  return row !== undefined;
+}
+
+async function storeBundleItem(tx: Tx, actor: string, item: JsonObject, now: Date): Promise<void> {
+  const [platform] = await tx.select().from(platforms).where(eq(platforms.uri, actor));
+  const known = await readKnown(tx, actor);
+  const heldIat = platform?.membershipIat ?? null;
+  const verdict = await judgeBundleItem({ known, item, actor, heldIat, now: seconds(now) });
+  if (!verdict.accepted) {
+    await recordRefusal(tx, verdict.reason, { at: now, actor, action: "bundle.refused", audience: [administrators] });
+    return;
+  }
+  await ensurePlatform(tx, actor, now);
+  for (const { bundle, accepted } of verdict.bundles) await storeBundle(tx, actor, bundle, accepted, now);
+  const { membership, iat: membershipIat } = verdict.membership;
+  await tx.update(platforms).set({ membership, membershipIat }).where(eq(platforms.uri, actor));
+  await recordEffects(tx, { at: now, actor, action: "bundle.changed", object: actor });
+}
+
+/** A platform that is known by its keys alone: its node is no peer of ours, but it shares an object with one of ours. */
+async function ensurePlatform(tx: Tx, uri: string, now: Date): Promise<void> {
+  const handle = new URL(uri).pathname.split("/").at(-1) ?? uri;
+  await tx
+    .insert(platforms)
+    .values({
+      id: mintUuid(),
+      uri,
+      handle,
+      homeOrigin: originOf(uri),
+      name: handle,
+      rights: [],
+      status: "active",
+      createdAt: now,
+      updatedAt: now,
+    })
+    .onConflictDoNothing();
+}

@@ -1,0 +1,194 @@
+/** Logins and what they open: one row per access token, so that ending the row ends the token at the next request. */
+import { createHash } from "node:crypto";
+import { and, count, eq, gt, inArray, isNull, lt } from "drizzle-orm";
+import { Problem } from "../errors.ts";
+import { mintUuid } from "../protocol/ids.ts";
+import type { Permission, PlatformRight } from "../protocol/rights.ts";
+import type { Tx } from "../storage/database.ts";
+import { accessKeys, administrators, loginFailures, platforms, roles, sessions } from "../storage/schema.ts";
+import { findAdministrator, verifyPassword } from "./administrators.ts";
+import type { AdministratorCaller, PlatformCaller } from "./caller.ts";
+import { recordEffects, recordRefusal } from "./journal.ts";
+
+/** Seconds for which an access token is good. */
+export const sessionSeconds = 900;
+
+const failureWindow = 15 * 60_000;
+const failureLimit = 10;
+
+export interface Login {
+  readonly sessionId: string;
+  readonly subject: string;
+  readonly profile: {
+    readonly username: string;
+    readonly firstname: string | null;
+    readonly lastname: string | null;
+    readonly email: string | null;
+    readonly last_login: string | null;
+    readonly role: string;
+    readonly is_admin: boolean;
+    readonly platform: { readonly id: string; readonly handle: string; readonly uri: string } | null;
+  };
+}
+
+export type LoginVerdict = { readonly accepted: true; readonly login: Login } | { readonly accepted: false };
+
+/** Access keys carry 256 random bits: a plain hash keeps them, and finds them. */
+export function hashAccessKey(key: string): string {
+  return createHash("sha256").update(key).digest("hex");
+}
+
+/**
+ * Logs an administrator (password) or a platform (handle and access key) in. The caller commits in either case: a
+ * refusal is counted against the account and the address, and stands in the journal.
+ * @throws {Problem} `rate_limited` after 10 failures in 15 minutes for the account or the address
+ */
+export async function logIn(
+  tx: Tx,
+  credentials: { readonly username: string; readonly password: string },
+  { address, now }: { readonly address: string; readonly now: Date },
+): Promise<LoginVerdict> {
+  const { username, password } = credentials;
+  const subjects = [`account:${username.slice(0, 200)}`, `address:${address}`];
+  await refuseGuessing(tx, subjects, now);
+
+  const admin = await findAdministrator(tx, username);
+  const passwordFits = await verifyPassword(admin?.administrator.passwordHash, password);
+  if (admin && passwordFits && (admin.administrator.expiresAt === null || admin.administrator.expiresAt > now)) {
+    return { accepted: true, login: await openForAdministrator(tx, admin, now) };
+  }
+  const key = admin ? undefined : await findAccessKey(tx, username, password, now);
+  if (key) return { accepted: true, login: await openForPlatform(tx, key, now) };
+
+  await tx.insert(loginFailures).values(subjects.map((subject) => ({ subject, at: now })));
+  await tx.delete(loginFailures).where(lt(loginFailures.at, new Date(now.getTime() - failureWindow)));
+  await recordRefusal(tx, "invalid_credentials", { at: now, actor: null, action: "session.refused", address });
+  return { accepted: false };
+}
+
+async function refuseGuessing(tx: Tx, subjects: readonly string[], now: Date): Promise<void> {
+  const since = new Date(now.getTime() - failureWindow);
+  const rows = await tx
+    .select({ subject: loginFailures.subject, failures: count() })
+    .from(loginFailures)
+    .where(and(inArray(loginFailures.subject, [...subjects]), gt(loginFailures.at, since)))
+    .groupBy(loginFailures.subject);
+  if (rows.some((row) => Number(row.failures) >= failureLimit)) {
+    throw new Problem("rate_limited", "Too many failed logins; try again in 15 minutes.", { retry_after: 900 });
+  }
+}
+
+type AdministratorRow = NonNullable<Awaited<ReturnType<typeof findAdministrator>>>;
+
+async function openForAdministrator(tx: Tx, { administrator, role }: AdministratorRow, now: Date): Promise<Login> {
+  await tx.update(administrators).set({ lastLogin: now }).where(eq(administrators.id, administrator.id));
+  const sessionId = await openSession(tx, { administratorId: administrator.id }, now);
+  const { username, firstname, lastname, email, lastLogin } = administrator;
+  await recordEffects(tx, { at: now, actor: `administrator:${username}`, action: "session.opened" });
+  return {
+    sessionId,
+    subject: username,
+    profile: {
+      username,
+      firstname,
+      lastname,
+      email,
+      last_login: lastLogin?.toISOString() ?? null,
+      role: role.name,
+      is_admin: true,
+      platform: null,
+    },
+  };
+}
+
+async function findAccessKey(tx: Tx, handle: string, key: string, now: Date) {
+  const [row] = await tx
+    .select({ accessKey: accessKeys, platform: platforms })
+    .from(accessKeys)
+    .innerJoin(platforms, eq(platforms.id, accessKeys.platformId))
+    .where(and(eq(accessKeys.hash, hashAccessKey(key)), eq(platforms.handle, handle), isNull(platforms.homeOrigin)));
+  return row && isUsable(row.accessKey, now) && row.platform.status === "active" ? row : undefined;
+}
+
+function isUsable(key: typeof accessKeys.$inferSelect, now: Date): boolean {
+  return key.archivedAt === null && key.startsAt <= now && now < key.endsAt;
+}
+
+type AccessKeyRow = NonNullable<Awaited<ReturnType<typeof findAccessKey>>>;
+
+async function openForPlatform(tx: Tx, { accessKey, platform }: AccessKeyRow, now: Date): Promise<Login> {
+  await tx.update(accessKeys).set({ lastUsedAt: now }).where(eq(accessKeys.id, accessKey.id));
+  const sessionId = await openSession(tx, { accessKeyId: accessKey.id }, now);
+  await recordEffects(tx, { at: now, actor: platform.uri, action: "session.opened", data: { key: accessKey.prefix } });
+  return {
+    sessionId,
+    subject: platform.uri,
+    profile: {
+      username: platform.handle,
+      firstname: null,
+      lastname: null,
+      email: null,
+      last_login: accessKey.lastUsedAt?.toISOString() ?? null,
+      role: "platform",
+      is_admin: false,
+      platform: { id: platform.id, handle: platform.handle, uri: platform.uri },
+    },
+  };
+}
+
+async function openSession(
+  tx: Tx,
+  of: { readonly administratorId: string } | { readonly accessKeyId: string },
+  now: Date,
+): Promise<string> {
+  await tx.delete(sessions).where(lt(sessions.expiresAt, new Date(now.getTime() - 86_400_000)));
+  const id = mintUuid();
+  const expiresAt = new Date(now.getTime() + sessionSeconds * 1000);
+  await tx.insert(sessions).values({ id, ...of, createdAt: now, expiresAt });
+  return id;
+}
+
+/** Who holds this session now: null when it ended, or what opened it was suspended, archived or has expired. */
+export async function resolveSession(
+  tx: Tx,
+  sessionId: string,
+  now: Date,
+): Promise<AdministratorCaller | PlatformCaller | null> {
+  const [row] = await tx
+    .select({
+      session: sessions,
+      administrator: administrators,
+      role: roles,
+      accessKey: accessKeys,
+      platform: platforms,
+    })
+    .from(sessions)
+    .leftJoin(administrators, eq(administrators.id, sessions.administratorId))
+    .leftJoin(roles, eq(roles.id, administrators.roleId))
+    .leftJoin(accessKeys, eq(accessKeys.id, sessions.accessKeyId))
+    .leftJoin(platforms, eq(platforms.id, accessKeys.platformId))
+    .where(and(eq(sessions.id, sessionId), isNull(sessions.endedAt), gt(sessions.expiresAt, now)));
+  if (row?.administrator && row.role) {
+    const { id, username: name, expiresAt } = row.administrator;
+    if (expiresAt !== null && expiresAt <= now) return null;
+    return {
+      kind: "administrator",
+      id,
+      name,
+      permissions: new Set(row.role.permissions as Permission[]),
+      sessionId,
+    };
+  }
+  if (row?.accessKey && row.platform && isUsable(row.accessKey, now) && row.platform.status === "active") {
+    const { id, uri, handle, rights } = row.platform;
+    const subset = row.accessKey.rights;
+    const granted = subset === null ? rights : rights.filter((right) => subset.includes(right));
+    return { kind: "platform", id, uri, handle, rights: new Set(granted as PlatformRight[]), sessionId };
+  }
+  return null;
+}
+
+/** Ends a session: its token is refused from the next request on. */
+export async function endSession(tx: Tx, sessionId: string, now: Date): Promise<void> {
+  await tx.update(sessions).set({ endedAt: now }).where(eq(sessions.id, sessionId));
+}
