@@ -1,0 +1,235 @@
+/** The administrator's view of deliveries, and what can be done about dead ones. */
+import { and, eq, inArray, sql } from "drizzle-orm";
+import { Problem } from "../errors.ts";
+import { type Caller, nameCaller } from "../registry/caller.ts";
+import { recordEffects } from "../registry/journal.ts";
+import { keyset, type Page, type PageRequest } from "../registry/paging.ts";
+import { sendingStates } from "../registry/peers.ts";
+import type { Tx } from "../storage/database.ts";
+import {
+  activities,
+  type DeliveryError,
+  type DeliveryState,
+  deliveries,
+  lanes,
+  peers,
+  receivedActivities,
+} from "../storage/schema.ts";
+
+export interface Delivery {
+  readonly id: string;
+  readonly peer: string;
+  readonly activity: string;
+  readonly type: string;
+  readonly state: DeliveryState | "held";
+  readonly attempts: number;
+  readonly next_attempt_at: string | null;
+  readonly last_error: DeliveryError | null;
+  readonly receipt: boolean;
+  readonly created_at: string;
+  readonly delivered_at: string | null;
+}
+
+type Row = {
+  readonly row: typeof deliveries.$inferSelect;
+  readonly type: string;
+  readonly peer: typeof peers.$inferSelect;
+};
+
+function present({ row, type, peer }: Row): Delivery {
+  const queued = row.state === "queued";
+  return {
+    id: row.id,
+    peer: peer.origin,
+    activity: row.activityId,
+    type,
+    state: queued && !sendingStates.includes(peer.state) ? "held" : row.state,
+    attempts: row.attempts,
+    next_attempt_at: queued ? row.nextAttemptAt.toISOString() : null,
+    last_error: row.lastError,
+    receipt: row.receipt !== null,
+    created_at: row.createdAt.toISOString(),
+    delivered_at: row.deliveredAt?.toISOString() ?? null,
+  };
+}
+
+const selection = { row: deliveries, type: activities.type, peer: peers };
+
+/** Deliveries are the administrators' to see; the route asks for `manage_deliveries`. */
+export async function listDeliveries(
+  tx: Tx,
+  _caller: Caller,
+  request: PageRequest & {
+    readonly peer?: string | undefined;
+    readonly activity?: string | undefined;
+    readonly state?: DeliveryState | undefined;
+  },
+): Promise<Page<Delivery>> {
+  const page = keyset(request, { created_at: { by: sql`${deliveries.seq}`, type: "bigint" } }, "-created_at", {
+    column: sql`${deliveries.id}`,
+    type: "uuid",
+  });
+  const rows = await tx
+    .select({ ...selection, key: deliveries.id, position: page.position })
+    .from(deliveries)
+    .innerJoin(activities, eq(activities.id, deliveries.activityId))
+    .innerJoin(peers, eq(peers.id, deliveries.peerId))
+    .where(
+      and(
+        page.after,
+        request.peer === undefined ? undefined : eq(peers.origin, request.peer),
+        request.activity === undefined ? undefined : eq(deliveries.activityId, request.activity),
+        request.state === undefined ? undefined : eq(deliveries.state, request.state),
+      ),
+    )
+    .orderBy(...page.orderBy)
+    .limit(page.limit);
+  return page.toPage(rows, present);
+}
+
+/** @throws {Problem} `not_found` */
+export async function getDelivery(tx: Tx, _caller: Caller, id: string): Promise<Delivery> {
+  const [found] = await tx
+    .select(selection)
+    .from(deliveries)
+    .innerJoin(activities, eq(activities.id, deliveries.activityId))
+    .innerJoin(peers, eq(peers.id, deliveries.peerId))
+    .where(eq(deliveries.id, id));
+  if (!found) throw new Problem("not_found");
+  return present(found);
+}
+
+/** Makes a delivery due now: a dead one again, a waiting one at once. @throws {Problem} `not_found`, `state_conflict` */
+export async function retryDelivery(
+  tx: Tx,
+  caller: Caller,
+  id: string,
+  now: Date,
+): Promise<{ readonly delivery: Delivery; readonly lane: string }> {
+  const peerId = await moveDelivery(tx, caller, id, { from: ["dead", "queued"], to: "queued", verb: "retried", now });
+  await tx.update(lanes).set({ failures: 0, nextAttemptAt: null }).where(eq(lanes.peerId, peerId));
+  return { delivery: await getDelivery(tx, caller, id), lane: peerId };
+}
+
+/** Gives a delivery up; its activity is never sent there. @throws {Problem} `not_found`, `state_conflict` */
+export async function discardDelivery(tx: Tx, caller: Caller, id: string, now: Date): Promise<Delivery> {
+  await moveDelivery(tx, caller, id, { from: ["dead", "queued"], to: "discarded", verb: "discarded", now });
+  return await getDelivery(tx, caller, id);
+}
+
+async function moveDelivery(
+  tx: Tx,
+  caller: Caller,
+  id: string,
+  move: {
+    readonly from: readonly DeliveryState[];
+    readonly to: DeliveryState;
+    readonly verb: string;
+    readonly now: Date;
+  },
+): Promise<string> {
+  const before = await getDelivery(tx, caller, id);
+  const [row] = await tx
+    .update(deliveries)
+    .set({ state: move.to, nextAttemptAt: move.now })
+    .where(and(eq(deliveries.id, id), inArray(deliveries.state, [...move.from])))
+    .returning();
+  if (!row) {
+    throw new Problem("state_conflict", `A delivery that is ${before.state} cannot be ${move.verb}.`, {
+      state: before.state,
+    });
+  }
+  await recordEffects(tx, {
+    at: move.now,
+    actor: nameCaller(caller),
+    action: `delivery.${move.verb}`,
+    object: row.activityId,
+    data: { peer: before.peer },
+  });
+  return row.peerId;
+}
+
+export interface Receipt {
+  readonly id: string;
+  readonly activity: string;
+  readonly direction: "in" | "out";
+  readonly peer: string;
+  readonly effect: string;
+  readonly received_at: string;
+  readonly jws: string;
+}
+
+/**
+ * Receipts of one direction: `in`, signed by peers for what this node sent (of a platform: what it sent itself);
+ * `out`, signed by this node for what it accepted (administrators only).
+ */
+export async function listReceipts(
+  tx: Tx,
+  caller: Caller,
+  request: PageRequest & { readonly direction: "in" | "out"; readonly activity?: string | undefined },
+): Promise<Page<Receipt>> {
+  return request.direction === "in" ? await listIncoming(tx, caller, request) : await listOutgoing(tx, caller, request);
+}
+
+type ReceiptRequest = PageRequest & { readonly activity?: string | undefined };
+
+async function listIncoming(tx: Tx, caller: Caller, request: ReceiptRequest): Promise<Page<Receipt>> {
+  const page = keyset(request, { created_at: { by: sql`${deliveries.seq}`, type: "bigint" } }, "-created_at", {
+    column: sql`${deliveries.id}`,
+    type: "uuid",
+  });
+  const rows = await tx
+    .select({ row: deliveries, peer: peers.origin, key: deliveries.id, position: page.position })
+    .from(deliveries)
+    .innerJoin(activities, eq(activities.id, deliveries.activityId))
+    .innerJoin(peers, eq(peers.id, deliveries.peerId))
+    .where(
+      and(
+        page.after,
+        sql`${deliveries.receipt} is not null`,
+        caller.kind === "platform" ? eq(activities.actor, caller.uri) : undefined,
+        request.activity === undefined ? undefined : eq(deliveries.activityId, request.activity),
+      ),
+    )
+    .orderBy(...page.orderBy)
+    .limit(page.limit);
+  return page.toPage(rows, ({ row, peer }) => ({
+    id: row.id,
+    activity: row.activityId,
+    direction: "in",
+    peer,
+    effect: row.effect ?? "",
+    received_at: (row.deliveredAt ?? row.createdAt).toISOString(),
+    jws: row.receipt ?? "",
+  }));
+}
+
+async function listOutgoing(tx: Tx, caller: Caller, request: ReceiptRequest): Promise<Page<Receipt>> {
+  const page = keyset(
+    request,
+    { created_at: { by: sql`${receivedActivities.receivedAt}`, type: "timestamptz" } },
+    "-created_at",
+    { column: sql`${receivedActivities.id}`, type: "text" },
+  );
+  const rows = await tx
+    .select({ row: receivedActivities, key: receivedActivities.id, position: page.position })
+    .from(receivedActivities)
+    .where(
+      and(
+        page.after,
+        caller.kind === "platform" ? sql`false` : undefined,
+        request.activity === undefined ? undefined : eq(receivedActivities.id, request.activity),
+      ),
+    )
+    .orderBy(...page.orderBy)
+    .limit(page.limit);
+  return page.toPage(rows, ({ row }) => ({
+    id: row.id,
+    activity: row.id,
+    direction: "out",
+    peer: row.origin,
+    effect: row.effect,
+    received_at: row.receivedAt.toISOString(),
+    jws: row.receipt,
+  }));
+}

@@ -1,0 +1,235 @@
+/**
+ * Lanes: one per peer, drained by one worker at a time, oldest due first. Rows are the truth; whoever wakes a lane only
+ * says that now is a good moment to look.
+ */
+import { randomUUID } from "node:crypto";
+import { and, asc, eq, isNull, lte, or, sql } from "drizzle-orm";
+import type { JsonObject } from "../protocol/objects.ts";
+import { administrators, recordEffects } from "../registry/journal.ts";
+import { type PeerRow, sendingStates } from "../registry/peers.ts";
+import type { Database, Tx } from "../storage/database.ts";
+import { activities, type DeliveryError, deliveries, lanes, objects, peers } from "../storage/schema.ts";
+import { type DeliverDependencies, type DeliveryFailure, deliverActivity, type Outcome } from "./deliver.ts";
+
+export interface LaneDependencies extends DeliverDependencies {
+  readonly database: Database;
+  readonly wake: (lane: string, at?: Date) => void;
+  /** Back-off: `min(cap, base · 2ⁿ)` with full jitter, milliseconds. */
+  readonly retry: { readonly base: number; readonly cap: number };
+  readonly random: () => number;
+}
+
+/** How long a claim holds without renewal: longer than any one request. */
+const leaseMilliseconds = 30_000;
+/** So many different activities failing in a row speak of the peer. */
+const failuresOfPeer = 3;
+
+interface Due {
+  readonly delivery: typeof deliveries.$inferSelect;
+  readonly activity: typeof activities.$inferSelect;
+}
+
+/** Sends what is due to one peer, until nothing is, the peer fails, or somebody else holds the lane. */
+export async function drainLane(dependencies: LaneDependencies, peerId: string): Promise<void> {
+  const { database, clock } = dependencies;
+  const worker = randomUUID();
+  const peer = await claimLane(database, peerId, worker, clock());
+  if (!peer) return;
+  try {
+    let failed = 0;
+    while (failed < failuresOfPeer) {
+      const due = await findDue(database.db, peerId, clock());
+      if (!due) break;
+      const outcome = await attempt(dependencies, peer, due);
+      if (!(await recordOutcome(dependencies, { peer, due, outcome, worker }))) return;
+      if (outcome.kind === "peer") return;
+      failed = outcome.kind === "activity" ? failed + 1 : 0;
+      if (failed === failuresOfPeer && outcome.kind === "activity") {
+        await backLaneOff(dependencies, peerId, outcome.failure);
+      }
+    }
+  } finally {
+    await releaseLane(database, peerId, worker);
+    await wakeAgain(dependencies, peerId);
+  }
+}
+
+/** Takes the lane when it is due and nobody holds it; null otherwise, or when the peer's lane is held. */
+async function claimLane(database: Database, peerId: string, worker: string, now: Date): Promise<PeerRow | null> {
+  return await database.transaction(async (tx) => {
+    const [peer] = await tx.select().from(peers).where(eq(peers.id, peerId));
+    if (!peer || !sendingStates.includes(peer.state)) return null;
+    await tx.insert(lanes).values({ peerId }).onConflictDoNothing();
+    const lockedUntil = new Date(now.getTime() + leaseMilliseconds);
+    const claimed = await tx
+      .update(lanes)
+      .set({ lockedBy: worker, lockedUntil })
+      .where(
+        and(
+          eq(lanes.peerId, peerId),
+          or(isNull(lanes.lockedUntil), lte(lanes.lockedUntil, now)),
+          or(isNull(lanes.nextAttemptAt), lte(lanes.nextAttemptAt, now)),
+        ),
+      )
+      .returning({ peerId: lanes.peerId });
+    return claimed.length > 0 ? peer : null;
+  });
+}
+
+async function findDue(tx: Tx, peerId: string, now: Date): Promise<Due | undefined> {
+  const [due] = await tx
+    .select({ delivery: deliveries, activity: activities })
+    .from(deliveries)
+    .innerJoin(activities, eq(activities.id, deliveries.activityId))
+    .where(and(eq(deliveries.peerId, peerId), eq(deliveries.state, "queued"), lte(deliveries.nextAttemptAt, now)))
+    .orderBy(asc(deliveries.seq))
+    .limit(1);
+  return due;
+}
+
+async function attempt(dependencies: LaneDependencies, peer: PeerRow, { delivery, activity }: Due): Promise<Outcome> {
+  const body = activity.body as JsonObject;
+  const outcome = await deliverActivity(dependencies, { body, inbox: delivery.inbox, peer });
+  if (outcome.kind !== "delivered" || outcome.effect !== "stale") return outcome;
+  // The peer holds something newer than our newest: we have lost history, and this is an alarm, not a delivery.
+  const lost = await isNewest(dependencies.database.db, activity);
+  return lost ? { kind: "dead", failure: { status: 202, code: "receipt_stale" } } : outcome;
+}
+
+async function isNewest(tx: Tx, activity: typeof activities.$inferSelect): Promise<boolean> {
+  if (activity.objectUri === null || activity.revision === null) return false;
+  const [row] = await tx
+    .select({ revision: objects.revision, deletedAt: objects.deletedAt })
+    .from(objects)
+    .where(and(eq(objects.uri, activity.objectUri), eq(objects.local, true)));
+  return row?.revision === activity.revision && row.deletedAt === null;
+}
+
+/** Writes the outcome back; false when the lane was taken over meanwhile, so that this worker stops. */
+async function recordOutcome(
+  dependencies: LaneDependencies,
+  sent: { readonly peer: PeerRow; readonly due: Due; readonly outcome: Outcome; readonly worker: string },
+): Promise<boolean> {
+  const { peer, due, outcome, worker } = sent;
+  const now = dependencies.clock();
+  const attempts = due.delivery.attempts + 1;
+  return await dependencies.database.transaction(async (tx) => {
+    const lease = new Date(now.getTime() + leaseMilliseconds);
+    const progress = outcome.kind === "delivered" ? { failures: 0, nextAttemptAt: null, lastError: null } : {};
+    const held = await tx
+      .update(lanes)
+      .set({ lockedUntil: lease, ...progress })
+      .where(and(eq(lanes.peerId, peer.id), eq(lanes.lockedBy, worker)))
+      .returning({ peerId: lanes.peerId });
+    await tx
+      .update(deliveries)
+      .set({ attempts, ...changeOf(dependencies, outcome, attempts, now) })
+      .where(and(eq(deliveries.id, due.delivery.id), eq(deliveries.state, "queued")));
+    if (outcome.kind === "peer") await failLane(tx, dependencies, peer.id, outcome.failure);
+    if (outcome.kind === "dead") {
+      await recordEffects(tx, {
+        at: now,
+        actor: "node",
+        action: "delivery.dead",
+        object: due.delivery.activityId,
+        data: { peer: peer.origin, code: outcome.failure.code },
+        audience: [administrators],
+      });
+    }
+    return held.length > 0;
+  });
+}
+
+function changeOf(dependencies: LaneDependencies, outcome: Outcome, attempts: number, now: Date) {
+  if (outcome.kind === "delivered") {
+    const { receipt, effect } = outcome;
+    return { state: "delivered" as const, receipt, effect, lastError: null, deliveredAt: now };
+  }
+  const lastError = errorOf(outcome.failure, now);
+  if (outcome.kind === "dead") return { state: "dead" as const, lastError };
+  // A failure of the peer leaves the delivery's own time alone: the lane waits, and its order is kept.
+  if (outcome.kind === "peer") return { lastError };
+  return { lastError, nextAttemptAt: backOff(dependencies, attempts, outcome.failure, now) };
+}
+
+const errorOf = ({ status, code }: DeliveryFailure, now: Date): DeliveryError => ({
+  status,
+  code,
+  at: now.toISOString(),
+});
+
+function backOff({ retry, random }: LaneDependencies, failures: number, failure: DeliveryFailure, now: Date): Date {
+  const ceiling = Math.min(retry.cap, retry.base * 2 ** Math.min(failures, 40));
+  return new Date(now.getTime() + Math.max(failure.retryAfter ?? 0, Math.round(ceiling * random())));
+}
+
+async function failLane(
+  tx: Tx,
+  dependencies: LaneDependencies,
+  peerId: string,
+  failure: DeliveryFailure,
+): Promise<void> {
+  const now = dependencies.clock();
+  const [lane] = await tx.select({ failures: lanes.failures }).from(lanes).where(eq(lanes.peerId, peerId));
+  const failures = (lane?.failures ?? 0) + 1;
+  const nextAttemptAt = backOff(dependencies, failures, failure, now);
+  await tx
+    .update(lanes)
+    .set({ failures, nextAttemptAt, lastError: errorOf(failure, now) })
+    .where(eq(lanes.peerId, peerId));
+}
+
+async function backLaneOff(dependencies: LaneDependencies, peerId: string, failure: DeliveryFailure): Promise<void> {
+  await dependencies.database.transaction((tx) => failLane(tx, dependencies, peerId, failure));
+}
+
+async function releaseLane(database: Database, peerId: string, worker: string): Promise<void> {
+  await database.db
+    .update(lanes)
+    .set({ lockedBy: null, lockedUntil: null })
+    .where(and(eq(lanes.peerId, peerId), eq(lanes.lockedBy, worker)));
+}
+
+/** When each peer's lane is next worth looking at. */
+async function nextTimes(tx: Tx, peerId?: string): Promise<readonly { readonly lane: string; readonly at: Date }[]> {
+  const rows = await tx
+    .select({
+      lane: deliveries.peerId,
+      // The first due delivery, but not before the lane's back-off is over or its holder's lease has run out.
+      at: sql<string>`greatest(min(${deliveries.nextAttemptAt}), max(${lanes.nextAttemptAt}), max(${lanes.lockedUntil}))`,
+    })
+    .from(deliveries)
+    .innerJoin(peers, eq(peers.id, deliveries.peerId))
+    .leftJoin(lanes, eq(lanes.peerId, deliveries.peerId))
+    .where(
+      and(
+        eq(deliveries.state, "queued"),
+        peerId === undefined ? undefined : eq(deliveries.peerId, peerId),
+        sql`${peers.state} in (${sql.join(
+          sendingStates.map((state) => sql`${state}`),
+          sql`, `,
+        )})`,
+      ),
+    )
+    .groupBy(deliveries.peerId);
+  return rows.map(({ lane, at }) => ({ lane, at: new Date(at) }));
+}
+
+async function wakeAgain({ database, wake }: LaneDependencies, peerId: string): Promise<void> {
+  for (const { lane, at } of await nextTimes(database.db, peerId)) wake(lane, at);
+}
+
+/** Wakes every lane that has something to send, at its time: after a restart, and now and then, nothing is forgotten. */
+export async function sweepLanes({ database, wake }: Pick<LaneDependencies, "database" | "wake">): Promise<void> {
+  for (const { lane, at } of await nextTimes(database.db)) wake(lane, at);
+}
+
+/** The peer has just talked to us: its lane is due at once. Returns whether it had been backing off. */
+export async function makeLaneDue(tx: Tx, peerId: string): Promise<boolean> {
+  const rows = await tx
+    .update(lanes)
+    .set({ failures: 0, nextAttemptAt: null })
+    .where(and(eq(lanes.peerId, peerId), sql`${lanes.failures} > 0`))
+    .returning({ peerId: lanes.peerId });
+  return rows.length > 0;
+}

@@ -1,0 +1,146 @@
+/** Peering by the administrator: request, open, approve, reject (docs/protocol.md, "Peers"). */
+import { Problem } from "../errors.ts";
+import type { GuardedFetch } from "../identity/guarded-fetch.ts";
+import type { NodeKeys } from "../identity/node-keys.ts";
+import { fetchInstanceActor } from "../identity/remote-actors.ts";
+import { parseActivity } from "../protocol/activities.ts";
+import { actorIds, isOrigin, splitKeyId } from "../protocol/ids.ts";
+import { parseStrictJson } from "../protocol/strict-json.ts";
+import type { Caller } from "../registry/caller.ts";
+import {
+  approvePeer,
+  getPeer,
+  listFollows,
+  type Peer,
+  type PeerActor,
+  type PeerRow,
+  readPeerRow,
+  recordOpened,
+  rejectPeer,
+  rememberFollow,
+  requestPeer,
+} from "../registry/peers.ts";
+import { findVerificationKey } from "../registry/pinned-keys.ts";
+import { parseSignature, requireSignature, verifySignature } from "../signatures/policy.ts";
+import type { Tx } from "../storage/database.ts";
+import { appendActivity, type OutboxContext } from "./append.ts";
+import { introducePlatforms } from "./directory.ts";
+import { commitChange, type OutboxDependencies } from "./submit.ts";
+
+export interface PeeringDependencies extends OutboxDependencies {
+  readonly fetcher: GuardedFetch;
+  readonly keys: NodeKeys;
+  readonly clockSkewSeconds: number;
+}
+
+/**
+ * This side asks another instance: fetches and pins its actor, and sends a Follow. It is this side's approval.
+ * @throws {Problem} `invalid`, `actor_unreachable`, `actor_refused`, `weak_key`, `state_conflict`
+ */
+export async function requestPeering(dependencies: PeeringDependencies, caller: Caller, origin: string): Promise<Peer> {
+  if (!isOrigin(origin)) {
+    throw new Problem("invalid", "An origin is scheme, host and port: https://lyon.example", {
+      errors: [{ path: "origin", code: "invalid", message: "must be an origin without path and final slash" }],
+    });
+  }
+  if (origin === dependencies.origin) throw new Problem("actor_refused", "That is this node itself.");
+  const actor = await fetchInstanceActor(dependencies.fetcher, origin);
+  return await commitChange(dependencies, async (tx, context) => {
+    const peer = await requestPeer(tx, caller, origin, { actor, now: context.now });
+    const follow = await appendBetweenNodes(tx, context, peer, "Follow", actor.actorUri);
+    await rememberFollow(tx, peer.id, follow.id);
+    return { value: await getPeer(tx, caller, peer.id), lanes: follow.lanes };
+  });
+}
+
+/**
+ * Opens a stranger's Follow: fetches the actor that it names, and judges the stored signature at its arrival time.
+ * @throws {Problem} `not_found`, `state_conflict`, `actor_unreachable`, `actor_refused`, `weak_key`
+ */
+export async function openPeering(
+  dependencies: PeeringDependencies,
+  caller: Caller,
+  id: string,
+): Promise<Peer & { readonly signature_verified: boolean }> {
+  const { database } = dependencies;
+  const { origin, state } = await getPeer(database.db, caller, id);
+  if (state !== "pending_in") {
+    throw new Problem("state_conflict", `Only a request of the other side is opened; this peer is ${state}.`, {
+      state,
+    });
+  }
+  const follows = await listFollows(database.db, origin);
+  const actor = await fetchInstanceActor(dependencies.fetcher, origin);
+  let followIn: string | null = null;
+  for (const follow of follows) followIn ??= await judgeFollow(dependencies, actor, follow);
+  return await commitChange(dependencies, async (tx, { now }) => {
+    await recordOpened(tx, caller, id, { actor, followIn, now });
+    return { value: { ...(await getPeer(tx, caller, id)), signature_verified: followIn !== null }, lanes: [] };
+  });
+}
+
+/** The id of a stored Follow when its signature was that of `actor` when it arrived; else null. */
+async function judgeFollow(
+  { origin, clockSkewSeconds }: PeeringDependencies,
+  actor: PeerActor,
+  follow: Awaited<ReturnType<typeof listFollows>>[number],
+): Promise<string | null> {
+  const { method, target, headers, body } = follow;
+  const request = { method, target, headers, body };
+  const parsed = requireSignature(parseSignature(request));
+  const activity = parseActivity(parseStrictJson(follow.body));
+  const keyId = splitKeyId(parsed.keyId);
+  if (activity.actor !== actor.actorUri || keyId?.actor !== actor.actorUri) return null;
+  const key = findVerificationKey(actor.keys, keyId.fragment, follow.arrivedAt);
+  if (!key) return null;
+  const verdict = await verifySignature(request, parsed, {
+    key,
+    origin,
+    now: follow.arrivedAt,
+    skewSeconds: clockSkewSeconds,
+  });
+  return verdict.verified ? activity.id : null;
+}
+
+/** Approves an opened Follow and sends the Accept. @throws {Problem} `state_conflict`, `fingerprint_mismatch` */
+export async function approvePeering(
+  dependencies: PeeringDependencies,
+  caller: Caller,
+  id: string,
+  fingerprint: string | undefined,
+): Promise<Peer> {
+  return await commitChange(dependencies, async (tx, context) => {
+    const peer = await approvePeer(tx, caller, id, { fingerprint, now: context.now });
+    const lanes = await acceptFollow(tx, context, dependencies.keys, peer, peer.followIn as string);
+    return { value: await getPeer(tx, caller, id), lanes };
+  });
+}
+
+/** Rejects a request and tells the other side, where its actor is known. @throws {Problem} `state_conflict` */
+export async function rejectPeering(dependencies: PeeringDependencies, caller: Caller, id: string): Promise<Peer> {
+  return await commitChange(dependencies, async (tx, context) => {
+    const peer = await readPeerRow(tx, id);
+    await rejectPeer(tx, caller, peer, context.now);
+    const asked = peer.followIn ?? null;
+    const rejected = asked === null ? null : await appendBetweenNodes(tx, context, peer, "Reject", asked);
+    return { value: await getPeer(tx, caller, id), lanes: rejected?.lanes ?? [] };
+  });
+}
+
+/** Accept of their Follow, and our platforms: from now on both sides are peers. */
+export async function acceptFollow(
+  tx: Tx,
+  context: OutboxContext,
+  keys: NodeKeys,
+  peer: PeerRow,
+  follow: string,
+): Promise<readonly string[]> {
+  const accept = await appendBetweenNodes(tx, context, peer, "Accept", follow);
+  return [...accept.lanes, ...(await introducePlatforms(tx, context, keys, peer))];
+}
+
+async function appendBetweenNodes(tx: Tx, context: OutboxContext, peer: PeerRow, type: string, object: string) {
+  const actor = actorIds.instance(context.origin);
+  const to = [peer.actorUri ?? actorIds.instance(peer.origin)];
+  return await appendActivity(tx, context, { type, actor, to, object }, [{ peer, recipients: [] }]);
+}

@@ -1,0 +1,66 @@
+/** Writes of platforms: authorise, change the registry, append what others are told; one transaction, then the lanes wake. */
+import type { JudgedShape, Project } from "../protocol/objects.ts";
+import type { PlatformCaller } from "../registry/caller.ts";
+import { sequenceJournal } from "../registry/journal.ts";
+import {
+  declareProject,
+  deleteProject,
+  type RevisionKind,
+  reviseProject,
+  type WriteContext,
+  type Written,
+} from "../registry/projects.ts";
+import type { Database, Tx } from "../storage/database.ts";
+import { appendAnnouncements } from "./append.ts";
+
+export interface OutboxDependencies {
+  readonly database: Database;
+  readonly origin: string;
+  readonly clock: () => Date;
+  /** Says that a lane has something to send; called after the commit. */
+  readonly wake: (lane: string, at?: Date) => void;
+  /** Reports what fails beside the request: numbering the journal. */
+  readonly onError: (error: unknown) => void;
+}
+
+export interface Change<T> {
+  readonly value: T;
+  readonly lanes: readonly string[];
+}
+
+/** Runs a change in one transaction; only what was committed wakes lanes and is numbered in the journal. */
+export async function commitChange<T>(
+  dependencies: OutboxDependencies,
+  change: (tx: Tx, context: WriteContext) => Promise<Change<T>>,
+): Promise<T> {
+  const { database, origin, clock, wake, onError } = dependencies;
+  const { value, lanes } = await database.transaction((tx) => change(tx, { origin, now: clock() }));
+  for (const lane of lanes) wake(lane);
+  // Beside the answer, not before it: readers of the journal number what is left by themselves.
+  sequenceJournal(database).catch(onError);
+  return value;
+}
+
+export type ProjectWrite =
+  | { readonly verb: "declare"; readonly judged: JudgedShape<Project> }
+  | { readonly verb: RevisionKind; readonly id: string; readonly judged: JudgedShape<Project> }
+  | { readonly verb: "delete"; readonly id: string };
+
+/** A platform declares, revises or deletes a project of its own. @throws {Problem} see `registry/projects` */
+export async function submitProject(
+  dependencies: OutboxDependencies,
+  caller: PlatformCaller,
+  write: ProjectWrite,
+): Promise<Written> {
+  return await commitChange(dependencies, async (tx, context) => {
+    const written = await writeProject(tx, caller, write, context);
+    const lanes = await appendAnnouncements(tx, context, caller.uri, written.announcements);
+    return { value: written, lanes };
+  });
+}
+
+function writeProject(tx: Tx, caller: PlatformCaller, write: ProjectWrite, context: WriteContext): Promise<Written> {
+  if (write.verb === "declare") return declareProject(tx, caller, write.judged, context);
+  if (write.verb === "delete") return deleteProject(tx, caller, write.id, context);
+  return reviseProject(tx, caller, write.id, write.judged, write.verb, context);
+}
