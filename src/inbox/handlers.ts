@@ -1,0 +1,111 @@
+/** One handler per kind of intent. They change the registry in the receiver's transaction and return what is to be said. */
+import { Problem } from "../errors.ts";
+import type { NodeKeys } from "../identity/node-keys.ts";
+import { introducePlatforms } from "../outbox/directory.ts";
+import { acceptFollow } from "../outbox/peering.ts";
+import { protocolVersion } from "../protocol/activities.ts";
+import { actorIds, originOf } from "../protocol/ids.ts";
+import { system } from "../registry/caller.ts";
+import { storeBundleItems } from "../registry/key-bundles.ts";
+import { confirmPeer, readPeerRow, rejectPeer } from "../registry/peers.ts";
+import { upsertRemotePlatform } from "../registry/platforms.ts";
+import { type CopyEffect, receiveProject, receiveTombstone, removeGrantee } from "../registry/project-copies.ts";
+import type { Tx } from "../storage/database.ts";
+import type { Intent } from "./intent.ts";
+import type { VerifiedActivity } from "./verify.ts";
+
+export interface HandlerContext {
+  readonly origin: string;
+  readonly keys: NodeKeys;
+  readonly now: Date;
+}
+
+export interface Effect {
+  readonly effect: "applied" | "stale" | "stored" | "unhandled";
+  /** With `stale`: the revision held here. */
+  readonly revision?: number;
+  /** Peers to whom something was appended. */
+  readonly lanes?: readonly string[];
+}
+
+type Handler<Kind extends Intent["kind"]> = (
+  tx: Tx,
+  context: HandlerContext,
+  verified: VerifiedActivity,
+  intent: Extract<Intent, { readonly kind: Kind }>,
+) => Promise<Effect>;
+
+const applied: Effect = { effect: "applied" };
+
+/** A Follow of somebody whom we asked: both administrators have said yes. Of a peer: it lost our Accept. */
+const follow: Handler<"follow"> = async (tx, context, { activity, peer }, intent) => {
+  if (intent.object !== actorIds.instance(context.origin)) {
+    throw new Problem("not_for_us", "A Follow is of the instance actor.");
+  }
+  const row = await readPeerRow(tx, peer.id);
+  const approved =
+    row.state === "pending_out" ? await confirmPeer(tx, system, row, { followIn: activity.id, now: context.now }) : row;
+  return { effect: "applied", lanes: await acceptFollow(tx, context, context.keys, approved, activity.id) };
+};
+
+const accept: Handler<"accept"> = async (tx, context, { peer }, intent) => {
+  const row = await readPeerRow(tx, peer.id);
+  if (intent.follow !== row.followOut) throw new Problem("state_conflict", "That is not the Follow that we sent.");
+  if (row.state === "approved") return applied;
+  const approved = await confirmPeer(tx, system, row, { now: context.now });
+  return { effect: "applied", lanes: await introducePlatforms(tx, context, context.keys, approved) };
+};
+
+const reject: Handler<"reject"> = async (tx, context, { peer }, intent) => {
+  const row = await readPeerRow(tx, peer.id);
+  if (intent.follow !== row.followOut) throw new Problem("state_conflict", "That is not the Follow that we sent.");
+  await rejectPeer(tx, system, row, context.now);
+  return applied;
+};
+
+const directory: Handler<"directory"> = async (tx, { origin, now }, { activity, peer }, intent) => {
+  // The instance actor's own document tells of the node, not of a platform: its keys are pinned, not told.
+  if (activity.actor === peer.actorUri) return { effect: "unhandled" };
+  await upsertRemotePlatform(tx, { uri: activity.actor, handle: intent.handle, name: intent.name }, now);
+  await storeBundleItems(tx, { items: intent.bundles, sender: peer.origin, home: origin, now });
+  return applied;
+};
+
+const project: Handler<"project"> = async (tx, { origin, now }, { activity, peer }, intent) => {
+  const { value } = intent.judged;
+  if (originOf(value.id) !== peer.origin)
+    throw new Problem("foreign_id", "The object's id is not on its owner's origin.");
+  await storeBundleItems(tx, { items: intent.bundles, sender: peer.origin, home: origin, now });
+  const tolerant = activity.protocol > protocolVersion;
+  return await receiveProject(tx, activity.actor, intent.judged, { tolerant, now });
+};
+
+const tombstone: Handler<"tombstone"> = async (tx, { now }, { activity, peer }, { uri }) => {
+  if (originOf(uri) !== peer.origin) throw new Problem("foreign_id", "Only an object's home deletes it.");
+  return (await receiveTombstone(tx, activity.actor, uri, now)) satisfies CopyEffect;
+};
+
+const remove: Handler<"remove"> = async (tx, { now }, { activity, peer }, intent) => {
+  if (originOf(intent.uri) !== peer.origin) throw new Problem("foreign_id", "Only an object's home ends access to it.");
+  return await removeGrantee(tx, activity.actor, intent, now);
+};
+
+/** Kept, receipted, without effect: tomorrow's types do not end in today's dead letters. */
+const unhandled: Handler<"unhandled"> = async () => ({ effect: "unhandled" });
+
+const handlers: { readonly [Kind in Intent["kind"]]: Handler<Kind> } = {
+  follow,
+  accept,
+  reject,
+  directory,
+  project,
+  tombstone,
+  remove,
+  unhandled,
+};
+
+/** Applies a verified activity. @throws {Problem} its refusal; the caller rolls back */
+export function applyActivity(tx: Tx, context: HandlerContext, verified: VerifiedActivity): Promise<Effect> {
+  const handler = handlers[verified.intent.kind] as Handler<Intent["kind"]>;
+  return handler(tx, context, verified, verified.intent);
+}

@@ -1,0 +1,106 @@
+/** What an activity asks for, read before anybody is asked who sent it: faults of shape are found here. */
+import { z } from "zod";
+import { Problem } from "../errors.ts";
+import type { Activity } from "../protocol/activities.ts";
+import {
+  idOf,
+  isJsonObject,
+  type JsonObject,
+  type JudgedShape,
+  judgeShape,
+  type Project,
+  projectSchema,
+  typesOf,
+} from "../protocol/objects.ts";
+import { idSchema, nameSchema, revisionSchema } from "../protocol/values.ts";
+
+export type Intent =
+  | { readonly kind: "follow"; readonly object: string }
+  | { readonly kind: "accept"; readonly follow: string }
+  | { readonly kind: "reject"; readonly follow: string }
+  | { readonly kind: "directory"; readonly handle: string; readonly name: string; readonly bundles: readonly unknown[] }
+  | { readonly kind: "project"; readonly judged: JudgedShape<Project>; readonly bundles: readonly unknown[] }
+  | { readonly kind: "tombstone"; readonly uri: string }
+  | { readonly kind: "remove"; readonly platform: string; readonly uri: string; readonly revision: number }
+  | { readonly kind: "unhandled" };
+
+const unhandled: Intent = { kind: "unhandled" };
+
+const directorySchema = z.looseObject({
+  id: idSchema,
+  name: nameSchema(),
+  preferredUsername: nameSchema(200),
+});
+
+const removeSchema = z.looseObject({ "hf:revision": revisionSchema });
+
+/** @throws {Problem} `malformed_activity`, `malformed_id` */
+export function readIntent(activity: Activity): Intent {
+  switch (activity.type) {
+    case "Follow":
+      return { kind: "follow", object: requireId(activity, "object") };
+    case "Accept":
+      return { kind: "accept", follow: requireId(activity, "object") };
+    case "Reject":
+      return { kind: "reject", follow: requireId(activity, "object") };
+    case "Create":
+      return isProject(activity.object) ? readProject(activity, activity.object) : unhandled;
+    case "Update":
+      if (isProject(activity.object)) {
+        return activity.whole["hf:baseRevision"] === undefined ? readProject(activity, activity.object) : unhandled;
+      }
+      return activity.object && activity.objectId === activity.actor ? readDirectory(activity) : unhandled;
+    case "Delete":
+      return { kind: "tombstone", uri: requireId(activity, "object") };
+    case "Remove":
+      return {
+        kind: "remove",
+        platform: requireId(activity, "object"),
+        uri: requireId(activity, "target"),
+        revision: requireShape(removeSchema, activity.whole, "")["hf:revision"],
+      };
+    default:
+      return unhandled;
+  }
+}
+
+function isProject(object: JsonObject | null): object is JsonObject {
+  return object !== null && typesOf(object).includes("hf:Project");
+}
+
+function readProject(activity: Activity, object: JsonObject): Intent {
+  const judged = judgeShape(projectSchema, object);
+  if (judged.malformedId) throw new Problem("malformed_id");
+  const [fault] = judged.malformed;
+  if (fault) throw new Problem("malformed_activity", `object.${fault.path}: ${fault.message}`);
+  return { kind: "project", judged, bundles: readBundles(activity) };
+}
+
+function readDirectory(activity: Activity): Intent {
+  const document = requireShape(directorySchema, activity.object, "object.");
+  const { preferredUsername: handle, name } = document;
+  return { kind: "directory", handle, name, bundles: readBundles(activity) };
+}
+
+/** Items of `hf:bundles`; each is judged by itself when it is stored. */
+function readBundles(activity: Activity): readonly unknown[] {
+  const bundles = activity.whole["hf:bundles"] ?? [];
+  if (!Array.isArray(bundles) || bundles.length > 1000 || !bundles.every(isJsonObject)) {
+    throw new Problem("malformed_activity", "hf:bundles is a list of objects.");
+  }
+  return bundles;
+}
+
+function requireId(activity: Activity, member: "object" | "target"): string {
+  const id = idOf(activity.whole[member]);
+  if (id === null) throw new Problem("malformed_activity", `A ${activity.type} names its ${member}.`);
+  return id;
+}
+
+function requireShape<T>(schema: z.ZodType<T>, value: unknown, path: string): T {
+  const judged = judgeShape(schema, value);
+  if (judged.malformedId) throw new Problem("malformed_id");
+  const [fault] = judged.malformed;
+  if (fault) throw new Problem("malformed_activity", `${path}${fault.path}: ${fault.message}`);
+  return judged.value;
+}

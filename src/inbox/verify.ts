@@ -1,0 +1,123 @@
+/**
+ * From a request to a verified activity, in the order of docs/protocol.md, "Answers": what is malformed, the host, the
+ * signature's presence, the peer, the signature, the origins.
+ */
+import { Problem } from "../errors.ts";
+import { type Activity, parseActivity } from "../protocol/activities.ts";
+import { actorIds, originOf, splitKeyId } from "../protocol/ids.ts";
+import { parseStrictJson } from "../protocol/strict-json.ts";
+import { findPeer, type PeerRow } from "../registry/peers.ts";
+import { findVerificationKey } from "../registry/pinned-keys.ts";
+import { parseSignature, requireSignature, verifyDigests, verifySignature } from "../signatures/policy.ts";
+import { type HttpRequest, readHeaderLines } from "../signatures/request.ts";
+import type { Database } from "../storage/database.ts";
+import { type Intent, readIntent } from "./intent.ts";
+
+/** A request to an inbox: the signed message as it came, from which address and when. */
+export interface InboxRequest extends HttpRequest {
+  readonly body: Uint8Array;
+  readonly address: string;
+  readonly arrivedAt: Date;
+}
+
+/** What can be read without knowing who sent it. */
+export interface ReadRequest {
+  readonly request: InboxRequest;
+  readonly activity: Activity;
+  readonly intent: Intent;
+  readonly signature: ReturnType<typeof parseSignature>;
+}
+
+export interface VerifiedActivity {
+  readonly activity: Activity;
+  readonly intent: Intent;
+  readonly peer: PeerRow;
+}
+
+/** A Follow of an origin that nobody here has spoken with: kept for the administrator, verified when it is opened. */
+export interface StrangersFollow {
+  readonly origin: string;
+  readonly request: InboxRequest;
+}
+
+export type Verified =
+  | { readonly from: "peer"; readonly verified: VerifiedActivity }
+  | { readonly from: "stranger"; readonly follow: StrangersFollow };
+
+export interface VerifyDependencies {
+  readonly database: Database;
+  readonly origin: string;
+  readonly clockSkewSeconds: number;
+}
+
+/** @throws {Problem} `malformed_*`, `wrong_host` */
+export function readRequest(request: InboxRequest, origin: string): ReadRequest {
+  const activity = parseActivity(parseStrictJson(request.body));
+  const intent = readIntent(activity);
+  const signature = parseSignature(request);
+  requireHost(request, origin);
+  return { request, activity, intent, signature };
+}
+
+/** @throws {Problem} `wrong_host`: the canonical origin is the only one that is answered */
+export function requireHost(request: HttpRequest, origin: string): void {
+  const hosts = readHeaderLines(request, "host");
+  if (hosts.length !== 1 || hosts[0]?.toLowerCase() !== new URL(origin).host) throw new Problem("wrong_host");
+}
+
+/** The origin that a signature claims, for the journal and the size limit; nothing is proved by it. */
+export function claimedOrigin(signature: ReturnType<typeof parseSignature>): string | null {
+  const key = signature.keyId === null ? null : splitKeyId(signature.keyId);
+  return key ? new URL(key.actor).origin : null;
+}
+
+/** @throws {Problem} `signature_*`, `peer_not_approved`, `actor_mismatch`, `foreign_id`, `peer_policy` */
+export async function verifyActivity(
+  { database, origin, clockSkewSeconds }: VerifyDependencies,
+  { request, activity, intent, signature }: ReadRequest,
+): Promise<Verified> {
+  const parsed = requireSignature(signature);
+  const key = splitKeyId(parsed.keyId);
+  if (!key) throw new Problem("signature_key", "The keyid is an actor's id and the name of its key.");
+  const from = originOf(key.actor);
+  const peer = await findPeer(database.db, from);
+
+  if (!peer || !mayPost(peer, intent)) {
+    if (intent.kind !== "follow" || peer?.state === "suspended") throw new Problem("peer_not_approved");
+    requireOrigins(activity, key.actor, from);
+    if (intent.object !== actorIds.instance(origin))
+      throw new Problem("not_for_us", "A Follow is of the instance actor.");
+    const digests = verifyDigests(request, parsed);
+    if (!digests.verified) throw new Problem(digests.code, digests.detail);
+    return { from: "stranger", follow: { origin: from, request } };
+  }
+
+  const pinned = findVerificationKey(peer.keys ?? [], key.fragment, request.arrivedAt);
+  if (!pinned) throw new Problem("signature_key");
+  const verdict = await verifySignature(request, parsed, {
+    key: pinned,
+    origin,
+    now: request.arrivedAt,
+    skewSeconds: clockSkewSeconds,
+  });
+  if (!verdict.verified) throw new Problem(verdict.code, verdict.detail);
+  requireOrigins(activity, key.actor, from);
+  if (peer.policy.activities !== "all" && !peer.policy.activities.includes(activity.type)) {
+    throw new Problem("peer_policy");
+  }
+  return { from: "peer", verified: { activity, intent, peer } };
+}
+
+/** An approved peer may post anything; one that we asked may answer, or ask us in turn. */
+function mayPost(peer: PeerRow, intent: Intent): boolean {
+  if (peer.state === "approved") return true;
+  return peer.state === "pending_out" && ["follow", "accept", "reject"].includes(intent.kind);
+}
+
+/** `id`, `actor` and key share one origin; the key is the actor's own or that of its origin's instance actor. */
+function requireOrigins(activity: Activity, signer: string, from: string): void {
+  if (signer !== activity.actor && signer !== actorIds.instance(from)) throw new Problem("actor_mismatch");
+  if (originOf(activity.actor) !== from) throw new Problem("actor_mismatch");
+  if (originOf(activity.id) !== from)
+    throw new Problem("foreign_id", "The activity's id is not on its actor's origin.");
+}
