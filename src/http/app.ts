@@ -1,0 +1,124 @@
+/** The HTTP side of a node: middleware in order, then the routes. */
+import { createServer, type Server } from "node:http";
+import Router from "@koa/router";
+import { sql } from "drizzle-orm";
+import Koa, { type Context, type Next } from "koa";
+import { Problem } from "../errors.ts";
+import { limits } from "../protocol/limits.ts";
+import { authenticate } from "./auth.ts";
+import type { HttpDependencies } from "./dependencies.ts";
+import { createOpenApi } from "./openapi.ts";
+import { createErrorSink } from "./problems.ts";
+import { mountRoutes, type Route } from "./route.ts";
+import { accessKeyRoutes } from "./routes/access-keys.ts";
+import { deliveryRoutes } from "./routes/deliveries.ts";
+import { mountDocuments } from "./routes/documents.ts";
+import { mountFederation } from "./routes/federation.ts";
+import { peerRoutes } from "./routes/peers.ts";
+import { platformRoutes } from "./routes/platforms.ts";
+import { projectRoutes } from "./routes/projects.ts";
+import { registryRoutes } from "./routes/registry.ts";
+import { sessionRoutes } from "./routes/session.ts";
+
+/** A path with a fixed last part stands before the one with a parameter there: the first that fits answers. */
+export function listRoutes(dependencies: HttpDependencies): readonly Route[] {
+  return [
+    ...sessionRoutes(dependencies),
+    ...accessKeyRoutes(dependencies),
+    ...platformRoutes(dependencies),
+    ...registryRoutes(dependencies),
+    ...projectRoutes(dependencies),
+    ...peerRoutes(dependencies),
+    ...deliveryRoutes(dependencies),
+  ];
+}
+
+export function createApp(dependencies: HttpDependencies): Koa {
+  const { log, corsOrigins, origin, version, readAddress } = dependencies;
+  const routes = listRoutes(dependencies);
+  const router = new Router();
+  mountFederation(router, dependencies);
+  mountDocuments(router, dependencies);
+  mountHealth(router, dependencies);
+  mountRoutes(router, routes, {
+    authenticate: (authorization) => authenticate(dependencies, authorization),
+    readAddress,
+  });
+  const openApi = JSON.stringify(createOpenApi(routes, { origin, version }));
+  router.get("/openapi.json", (ctx) => {
+    ctx.type = "application/json";
+    ctx.body = openApi;
+  });
+
+  const app = new Koa();
+  app.use(createErrorSink(log));
+  app.use(setHeaders);
+  app.use(createCors(corsOrigins));
+  app.use(router.routes());
+  app.use((ctx) => refuseUnknown(ctx, router));
+  app.on("error", (error) => log.debug({ err: error }, "a connection ended early"));
+  return app;
+}
+
+async function setHeaders(ctx: Context, next: Next): Promise<void> {
+  ctx.set("X-Content-Type-Options", "nosniff");
+  ctx.set("Referrer-Policy", "no-referrer");
+  await next();
+}
+
+/** Browsers of the configured origins may use `/api/v1`; nobody else's may. */
+function createCors(origins: readonly string[]) {
+  return async (ctx: Context, next: Next): Promise<void> => {
+    const origin = ctx.get("origin");
+    if (!ctx.path.startsWith("/api/v1/") || !origins.includes(origin)) return await next();
+    ctx.vary("Origin");
+    ctx.set("Access-Control-Allow-Origin", origin);
+    ctx.set("Access-Control-Expose-Headers", "ETag, Location, Retry-After");
+    if (ctx.method !== "OPTIONS") return await next();
+    ctx.set("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE");
+    ctx.set("Access-Control-Allow-Headers", "Authorization, Content-Type, If-Match, Idempotency-Key, Last-Event-ID");
+    ctx.set("Access-Control-Max-Age", "600");
+    ctx.status = 204;
+  };
+}
+
+function mountHealth(router: Router, { database }: HttpDependencies): void {
+  router.get("/health", (ctx) => {
+    ctx.body = { status: "ok" };
+  });
+  router.get("/ready", async (ctx) => {
+    try {
+      await database.db.execute(sql`select 1`);
+    } catch {
+      throw new Problem("unavailable", "The database does not answer.");
+    }
+    ctx.body = { status: "ready" };
+  });
+}
+
+function refuseUnknown(ctx: Context, router: Router): void {
+  const matched = router.stack.filter((layer) => layer.match(ctx.path));
+  const allow = [...new Set(matched.flatMap((layer) => layer.methods))];
+  if (allow.length > 0) throw new Problem("method_not_allowed", undefined, { allow });
+  throw new Problem("not_found");
+}
+
+/**
+ * The server under the app: what its parser refuses is a bare 400 and a closed connection, too large headers 431, and
+ * headers that take longer than 10 seconds 408.
+ */
+export function createHttpServer(app: Koa): Server {
+  const handle = app.callback();
+  const server = createServer(
+    { headersTimeout: limits.headerMilliseconds, requestTimeout: 0, keepAliveTimeout: 65_000 },
+    (request, response) => {
+      const hosts = request.rawHeaders.filter((name, at) => at % 2 === 0 && name.toLowerCase() === "host");
+      if (hosts.length > 1) {
+        request.socket.end("HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+        return;
+      }
+      void handle(request, response);
+    },
+  );
+  return server;
+}

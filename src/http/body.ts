@@ -1,0 +1,68 @@
+/** Request bodies: their media type, their size and the time that they may take. */
+import { parse } from "content-type";
+import type { Context } from "koa";
+import getRawBody from "raw-body";
+import { Problem } from "../errors.ts";
+import { limits } from "../protocol/limits.ts";
+
+/** Octets of a body of the REST API: an object of a megabyte, and what stands around it. */
+export const restOctets = limits.peerActivityOctets + 64 * 1024;
+
+/**
+ * Refuses what is not one of `types`, encoded bodies and charsets other than UTF-8.
+ * @throws {Problem} `unsupported_media`
+ */
+export function requireMediaType(
+  ctx: Context,
+  accepts: (type: string, parameters: MediaParameters) => boolean,
+): string {
+  if ((ctx.get("content-encoding") || "identity").toLowerCase() !== "identity") {
+    throw new Problem("unsupported_media", "Encoded bodies are not accepted.");
+  }
+  const { type, parameters } = parseMediaType(ctx.get("content-type"));
+  const charset = parameters.charset?.toLowerCase() ?? "utf-8";
+  if (!accepts(type, parameters) || charset !== "utf-8") throw new Problem("unsupported_media");
+  return type;
+}
+
+export type MediaParameters = Readonly<Record<string, string | undefined>>;
+
+function parseMediaType(header: string): { readonly type: string; readonly parameters: MediaParameters } {
+  try {
+    return parse(header);
+  } catch {
+    throw new Problem("unsupported_media", "The request needs a Content-Type.");
+  }
+}
+
+const profile = "https://www.w3.org/ns/activitystreams";
+
+/** `application/activity+json`, `application/ld+json` with the ActivityStreams profile, and plain `application/json`. */
+export function isActivityType(type: string, parameters: MediaParameters): boolean {
+  if (type === "application/ld+json") return (parameters.profile ?? "").split(" ").includes(profile);
+  return type === "application/activity+json" || type === "application/json";
+}
+
+/**
+ * Reads the body, at most `octets` of it, within 30 seconds.
+ * @throws {Problem} `too_large`, `timeout`, `malformed_http` when the sender went away
+ */
+export async function readBody(ctx: Context, octets: number): Promise<Uint8Array> {
+  const length = ctx.get("content-length");
+  if (length !== "" && Number(length) > octets)
+    throw new Problem("too_large", `At most ${octets} octets are accepted here.`);
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, refuse) => {
+    timer = setTimeout(() => refuse(new Problem("timeout")), limits.bodyMilliseconds);
+  });
+  try {
+    return await Promise.race([getRawBody(ctx.req, { limit: octets }), late]);
+  } catch (error) {
+    if (error instanceof Problem) throw error;
+    const type = (error as { readonly type?: string }).type;
+    if (type === "entity.too.large") throw new Problem("too_large", `At most ${octets} octets are accepted here.`);
+    throw new Problem("malformed_http", "The body did not arrive whole.");
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,20 @@
+/** What routes are built with: the node's parts, wired once in `node.ts`. */
+import type { GuardedFetch } from "../identity/guarded-fetch.ts";
+import type { NodeKeys } from "../identity/node-keys.ts";
+import type { InboxDependencies } from "../inbox/receive.ts";
+import type { PeeringDependencies } from "../outbox/peering.ts";
+import type { Log } from "../telemetry/log.ts";
+import type { AddressReader } from "./client-address.ts";
+
+export interface HttpDependencies extends InboxDependencies, PeeringDependencies {
+  readonly fetcher: GuardedFetch;
+  readonly keys: NodeKeys;
+  readonly log: Log;
+  readonly readAddress: AddressReader;
+  /** Default validity of access keys, days. */
+  readonly accessKeyDays: number;
+  /** Browser origins allowed on `/api/v1`. */
+  readonly corsOrigins: readonly string[];
+  readonly nodeName: string;
+  readonly version: string;
+}

@@ -1,0 +1,37 @@
+/** The one error sink: refusals become problem documents (RFC 9457); anything else is logged, and shown as `internal`. */
+import type { Context, Next } from "koa";
+import { Problem } from "../errors.ts";
+import { isUnavailable } from "../storage/database.ts";
+import type { Log } from "../telemetry/log.ts";
+
+export function createErrorSink(log: Log) {
+  return async (ctx: Context, next: Next): Promise<void> => {
+    try {
+      await next();
+    } catch (error) {
+      answerProblem(ctx, asProblem(error, log));
+    }
+  };
+}
+
+function asProblem(error: unknown, log: Log): Problem {
+  if (error instanceof Problem) return error;
+  if (isUnavailable(error)) {
+    log.warn({ err: error }, "the database cannot be reached or written to");
+    return new Problem("unavailable", undefined, { retry_after: 5 });
+  }
+  log.error({ err: error }, "a request failed");
+  return new Problem("internal");
+}
+
+function answerProblem(ctx: Context, problem: Problem): void {
+  ctx.status = problem.status;
+  ctx.type = "application/problem+json";
+  const { retry_after: retryAfter, ...members } = problem.toJSON();
+  if (typeof retryAfter === "number") ctx.set("Retry-After", String(retryAfter));
+  if (Array.isArray(members.allow)) ctx.set("Allow", members.allow.join(", "));
+  if (problem.status === 401 && ctx.path.startsWith("/api/")) ctx.set("WWW-Authenticate", 'Bearer realm="concordat"');
+  // A body that was not read to its end would be taken for the next request on this connection.
+  if (problem.status === 413 || problem.status === 408 || !ctx.req.complete) ctx.set("Connection", "close");
+  ctx.body = JSON.stringify(members);
+}

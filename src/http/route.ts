@@ -1,0 +1,176 @@
+/**
+ * Routes of the REST API: one zod schema per shape, the right that a route needs declared at the route, and OpenAPI made
+ * from both. A handler gets parsed input and a caller who may be here, and returns its answer as a value.
+ */
+import { createHash } from "node:crypto";
+import type Router from "@koa/router";
+import type { Context } from "koa";
+import { z } from "zod";
+import { Problem } from "../errors.ts";
+import { type JsonObject, judgeShape } from "../protocol/objects.ts";
+import type { Permission, PlatformRight } from "../protocol/rights.ts";
+import { parseStrictJson } from "../protocol/strict-json.ts";
+import type { AdministratorCaller, PlatformCaller } from "../registry/caller.ts";
+import { readBody, requireMediaType, restOctets } from "./body.ts";
+import type { AddressReader } from "./client-address.ts";
+
+/** Who may use a route: nobody in particular, or an administrator with a permission, or a platform with a right. */
+export type Access =
+  | "public"
+  | { readonly administrator?: Permission | "any"; readonly platform?: PlatformRight | "any" };
+
+/** The caller that an access declaration admits. */
+export type CallerOf<A extends Access> = A extends "public"
+  ? null
+  :
+      | (A extends { readonly administrator: string } ? AdministratorCaller : never)
+      | (A extends { readonly platform: string } ? PlatformCaller : never);
+
+export interface Input<A extends Access, P, Q, B> {
+  readonly caller: CallerOf<A>;
+  readonly params: P;
+  readonly query: Q;
+  readonly body: B;
+  readonly address: string;
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly body?: unknown;
+  readonly location?: string;
+}
+
+export interface Route<A extends Access = Access, P = unknown, Q = unknown, B = unknown> {
+  readonly method: "get" | "post" | "put" | "patch" | "delete";
+  /** Below `/api/v1`, with `:name` for parameters. */
+  readonly path: string;
+  readonly summary: string;
+  readonly access: A;
+  readonly params?: z.ZodType<P>;
+  readonly query?: z.ZodType<Q>;
+  readonly body?: z.ZodType<B>;
+  /** Takes a form as well as JSON. */
+  readonly form?: boolean;
+  /** Status of success and the shape of its body. */
+  readonly answer: { readonly status: number; readonly schema?: z.ZodType };
+  /** The resource as it stands, against which `If-Match` is judged. */
+  readonly current?: (input: Input<A, P, Q, unknown>) => Promise<unknown>;
+  readonly handle: (input: Input<A, P, Q, B>) => Promise<Answer>;
+}
+
+/** A route with its types inferred from its schemas. */
+export function defineRoute<const A extends Access, P, Q, B>(route: Route<A, P, Q, B>): Route {
+  return route as unknown as Route;
+}
+
+/** Members that every list takes (docs of the REST API, "Requests"). */
+export const pageQuery = z.strictObject({
+  limit: z.coerce.number().int().min(1).max(200).default(50),
+  cursor: z.string().max(2000).optional(),
+  sort: z.string().max(100).optional(),
+});
+
+export const idParams = z.strictObject({ id: z.string() });
+
+export const listOf = (item: z.ZodType) => z.object({ items: z.array(item), next_cursor: z.string().nullable() });
+
+export interface RouteDependencies {
+  readonly authenticate: (authorization: string) => Promise<AdministratorCaller | PlatformCaller>;
+  readonly readAddress: AddressReader;
+}
+
+/** Puts routes on a router. Order of judgement: token 401, right 403, media type and size, shape 400, then the handler. */
+export function mountRoutes(router: Router, routes: readonly Route[], dependencies: RouteDependencies): void {
+  for (const route of routes) {
+    router[route.method](`/api/v1${route.path}`, async (ctx: Context & { params: Record<string, string> }) => {
+      const caller =
+        route.access === "public"
+          ? null
+          : admit(route.access, await dependencies.authenticate(ctx.get("authorization")));
+      const body = route.body ? readShape(route.body, await readRestBody(ctx, route.form ?? false)) : undefined;
+      const input = {
+        caller: caller as CallerOf<Access>,
+        params: route.params ? readParams(route.params, ctx.params) : {},
+        query: route.query ? readShape(route.query, { ...ctx.query }) : {},
+        body,
+        address: dependencies.readAddress(ctx.req),
+      };
+      await judgeIfMatch(ctx, route, input);
+      answer(ctx, route, await route.handle(input));
+    });
+  }
+}
+
+function admit(access: Exclude<Access, "public">, caller: AdministratorCaller | PlatformCaller) {
+  const needed: string | undefined = access[caller.kind];
+  const held: ReadonlySet<string> = caller.kind === "administrator" ? caller.permissions : caller.rights;
+  if (needed === undefined) {
+    const wanted = caller.kind === "administrator" ? "a platform" : "an administrator";
+    throw new Problem("right_missing", `Only ${wanted} may use this route.`);
+  }
+  if (needed !== "any" && !held.has(needed)) {
+    throw new Problem("right_missing", `This route needs ${needed}.`, { right: needed });
+  }
+  return caller;
+}
+
+/** JSON, or a form where the route takes one; no body at all is an empty object. */
+async function readRestBody(ctx: Context, form: boolean): Promise<unknown> {
+  const isEmpty = ctx.get("transfer-encoding") === "" && ["", "0"].includes(ctx.get("content-length"));
+  if (isEmpty) return {};
+  const type = requireMediaType(
+    ctx,
+    (name) => name === "application/json" || (form && name === "application/x-www-form-urlencoded"),
+  );
+  const octets = await readBody(ctx, restOctets);
+  if (type === "application/json") return parseStrictJson(octets);
+  return Object.fromEntries(new URLSearchParams(new TextDecoder().decode(octets)));
+}
+
+/** @throws {Problem} `unknown_member`, `invalid` with `errors` */
+function readShape<T>(schema: z.ZodType<T>, value: unknown): T {
+  const judged = judgeShape(schema, value);
+  if (judged.malformed.length > 0) {
+    throw new Problem("invalid", "The request does not have the shape that this route takes.", {
+      errors: judged.malformed,
+    });
+  }
+  if (judged.unknown.length > 0) {
+    const errors = judged.unknown.map((path) => ({ path, code: "unknown_member", message: "is not a member here" }));
+    throw new Problem("unknown_member", `Not known here: ${judged.unknown.join(", ")}`, { errors });
+  }
+  return schema.parse(value);
+}
+
+/** A parameter that cannot name anything names nothing. */
+function readParams<T>(schema: z.ZodType<T>, params: Record<string, string>): T {
+  const parsed = schema.safeParse({ ...params });
+  const id = (params as JsonObject).id;
+  if (!parsed.success || (id !== undefined && !z.uuid().safeParse(id).success)) throw new Problem("not_found");
+  return parsed.data;
+}
+
+const entityTag = (body: unknown) =>
+  `"${createHash("sha256").update(JSON.stringify(body)).digest("base64url").slice(0, 27)}"`;
+
+async function judgeIfMatch(
+  ctx: Context,
+  route: Route,
+  input: Input<Access, unknown, unknown, unknown>,
+): Promise<void> {
+  const wanted = ctx.get("if-match");
+  if (wanted === "" || wanted === "*" || !route.current) return;
+  const tag = entityTag(await route.current(input));
+  if (!wanted.split(",").some((candidate) => candidate.trim() === tag)) throw new Problem("precondition_failed");
+}
+
+function answer(ctx: Context, route: Route, { status, body, location }: Answer): void {
+  ctx.status = status;
+  if (location !== undefined) ctx.set("Location", location);
+  ctx.set("Cache-Control", "no-store");
+  if (body === undefined) return;
+  const isSingle = route.path.endsWith("/:id") || route.current !== undefined;
+  if (isSingle) ctx.set("ETag", entityTag(body));
+  ctx.type = "application/json";
+  ctx.body = JSON.stringify(body);
+}

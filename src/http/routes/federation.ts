@@ -1,0 +1,56 @@
+/** Where other nodes come in: the inboxes, one handler for all of them. */
+import type Router from "@koa/router";
+import type { Context } from "koa";
+import { receiveActivity } from "../../inbox/receive.ts";
+import { claimedOrigin } from "../../inbox/verify.ts";
+import { limits } from "../../protocol/limits.ts";
+import { findPeer } from "../../registry/peers.ts";
+import { parseSignature } from "../../signatures/policy.ts";
+import type { HttpRequest } from "../../signatures/request.ts";
+import { isActivityType, readBody, requireMediaType } from "../body.ts";
+import type { HttpDependencies } from "../dependencies.ts";
+
+export function mountFederation(router: Router, dependencies: HttpDependencies): void {
+  const { clock, readAddress } = dependencies;
+  const receive = async (ctx: Context): Promise<void> => {
+    requireMediaType(ctx, isActivityType);
+    const request = readRequestHead(ctx);
+    const body = await readBody(ctx, await greatestBody(dependencies, request));
+    const accepted = await receiveActivity(dependencies, {
+      ...request,
+      body,
+      address: readAddress(ctx.req),
+      arrivedAt: clock(),
+    });
+    ctx.status = 202;
+    ctx.type = "application/json";
+    ctx.body = JSON.stringify(accepted);
+  };
+  router.post("/inbox", receive);
+  router.post("/actor/inbox", receive);
+  router.post("/platforms/:handle/inbox", receive);
+}
+
+/** The request as it came: raw target, raw headers, so that what was signed is what is judged. */
+function readRequestHead(ctx: Context): HttpRequest {
+  const { method = "", url: target = "", rawHeaders } = ctx.req;
+  const headers: [string, string][] = [];
+  for (let at = 0; at + 1 < rawHeaders.length; at += 2) headers.push([rawHeaders[at] ?? "", rawHeaders[at + 1] ?? ""]);
+  return { method, target, headers };
+}
+
+/** An approved peer may send more than a stranger; the signature that comes to prove it is judged later. */
+async function greatestBody({ database }: HttpDependencies, request: HttpRequest): Promise<number> {
+  const origin = readClaimedOrigin(request);
+  const peer = origin === null ? undefined : await findPeer(database.db, origin);
+  return peer?.state === "approved" ? limits.peerActivityOctets : limits.activityOctets;
+}
+
+function readClaimedOrigin(request: HttpRequest): string | null {
+  try {
+    return claimedOrigin(parseSignature(request));
+  } catch {
+    // A signature that cannot be parsed is refused in its turn, after the size.
+    return null;
+  }
+}

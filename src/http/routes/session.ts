@@ -1,0 +1,60 @@
+/** Login and logout. */
+import { z } from "zod";
+import { Problem } from "../../errors.ts";
+import { signAccessToken } from "../../identity/tokens.ts";
+import { endSession, logIn, sessionSeconds } from "../../registry/sessions.ts";
+import type { HttpDependencies } from "../dependencies.ts";
+import { defineRoute, type Route } from "../route.ts";
+
+export function sessionRoutes({ database, keys, origin, clock }: HttpDependencies): readonly Route[] {
+  return [
+    defineRoute({
+      method: "post",
+      path: "/auth/login",
+      summary: "Log in with user name and password; a platform with its handle and an access key",
+      access: "public",
+      form: true,
+      body: z.strictObject({ username: z.string().max(500), password: z.string().max(1000) }),
+      answer: {
+        status: 200,
+        schema: z
+          .object({
+            access_token: z.string(),
+            token_type: z.literal("Bearer"),
+            expires_in: z.number(),
+            username: z.string(),
+            firstname: z.string().nullable(),
+            lastname: z.string().nullable(),
+            email: z.string().nullable(),
+            last_login: z.string().nullable(),
+            role: z.string(),
+            is_admin: z.boolean(),
+            platform: z.object({ id: z.uuid(), handle: z.string(), uri: z.string() }).nullable(),
+          })
+          .meta({ id: "Login" }),
+      },
+      handle: async ({ body, address }) => {
+        const now = clock();
+        const verdict = await database.transaction((tx) => logIn(tx, body, { address, now }));
+        if (!verdict.accepted) throw new Problem("invalid_credentials");
+        const { sessionId, subject, profile } = verdict.login;
+        const token = await signAccessToken({ sessionId, subject, origin, now, seconds: sessionSeconds }, keys);
+        return {
+          status: 200,
+          body: { access_token: token, token_type: "Bearer", expires_in: sessionSeconds, ...profile },
+        };
+      },
+    }),
+    defineRoute({
+      method: "post",
+      path: "/auth/logout",
+      summary: "End the token at once",
+      access: { administrator: "any", platform: "any" },
+      answer: { status: 204 },
+      handle: async ({ caller }) => {
+        await database.transaction((tx) => endSession(tx, caller.sessionId, clock()));
+        return { status: 204 };
+      },
+    }),
+  ];
+}
