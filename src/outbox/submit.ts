@@ -1,7 +1,6 @@
 /** Writes of platforms: authorise, change the registry, append what others are told; one transaction, then the lanes wake. */
 import type { JudgedShape, Project } from "../protocol/objects.ts";
 import type { PlatformCaller } from "../registry/caller.ts";
-import { sequenceJournal } from "../registry/journal.ts";
 import {
   declareProject,
   deleteProject,
@@ -19,8 +18,8 @@ export interface OutboxDependencies {
   readonly clock: () => Date;
   /** Says that a lane has something to send; called after the commit. */
   readonly wake: (lane: string, at?: Date) => void;
-  /** Reports what fails beside the request: numbering the journal. */
-  readonly onError: (error: unknown) => void;
+  /** Says that the journal has rows to number; called after the commit. */
+  readonly numberJournal: () => void;
 }
 
 export interface Change<T> {
@@ -33,11 +32,10 @@ export async function commitChange<T>(
   dependencies: OutboxDependencies,
   change: (tx: Tx, context: WriteContext) => Promise<Change<T>>,
 ): Promise<T> {
-  const { database, origin, clock, wake, onError } = dependencies;
+  const { database, origin, clock, wake, numberJournal } = dependencies;
   const { value, lanes } = await database.transaction((tx) => change(tx, { origin, now: clock() }));
   for (const lane of lanes) wake(lane);
-  // Beside the answer, not before it: readers of the journal number what is left by themselves.
-  sequenceJournal(database).catch(onError);
+  numberJournal();
   return value;
 }
 

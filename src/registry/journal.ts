@@ -1,15 +1,15 @@
 /**
  * The journal: every effect and every refusal, in the transaction of what happened; audit and events are views of it.
  *
- * Rows are inserted without a number, so that writers never wait for each other's chain. The sequencer gives committed
- * rows `seq`, `prev` and `hash` = SHA-256(prev ‖ seq ‖ digest), in order; a reader at `seq` n has missed nothing below.
+ * Rows are inserted without a number; `sequencer.ts` numbers and chains them after the commit.
  */
 import { createHash, randomBytes } from "node:crypto";
-import { and, asc, desc, isNotNull, isNull, lt, sql } from "drizzle-orm";
+import { and, asc, desc, isNotNull, lt, sql } from "drizzle-orm";
 import type { ProblemCode } from "../errors.ts";
 import { canonicalJson } from "../protocol/canonical-json.ts";
 import type { Database, Tx } from "../storage/database.ts";
 import { journal } from "../storage/schema.ts";
+import { chainHash, sequenceJournal } from "./sequencer.ts";
 
 /** Whose event a row is besides the platforms named in it. */
 export const administrators = "administrator";
@@ -85,54 +85,6 @@ export async function countRefusal(tx: Tx, code: ProblemCode, address: string, e
     .onConflictDoUpdate({ target: journal.aggregate, set: { count: sql`${journal.count} + 1` } });
 }
 
-const batch = 500;
-
-/** Numbers and chains what is committed and not yet numbered; returns how many rows. Safe to call from anywhere. */
-export async function sequenceJournal(database: Database): Promise<number> {
-  let numbered = 0;
-  for (;;) {
-    const count = await database.transaction(sequenceBatch);
-    numbered += count;
-    if (count < batch) return numbered;
-  }
-}
-
-async function sequenceBatch(tx: Tx): Promise<number> {
-  // One sequencer at a time, whichever process it is in.
-  await tx.execute(sql`select pg_advisory_xact_lock(hashtext('concordat.journal'))`);
-  const rows = await tx
-    .select({ id: journal.id, digest: journal.digest })
-    .from(journal)
-    .where(isNull(journal.seq))
-    .orderBy(asc(journal.id))
-    .limit(batch);
-  if (rows.length === 0) return 0;
-  const [head] = await tx
-    .select({ seq: journal.seq, hash: journal.hash })
-    .from(journal)
-    .where(isNotNull(journal.seq))
-    .orderBy(desc(journal.seq))
-    .limit(1);
-  let seq = head?.seq ?? 0;
-  let prev = head?.hash ?? "";
-  const links = rows.map((row) => {
-    seq += 1;
-    const hash = chainHash(prev, seq, row.digest);
-    const link = { id: row.id, seq, prev, hash };
-    prev = hash;
-    return link;
-  });
-  await tx.execute(sql`
-    update journal set seq = link.seq, prev = link.prev, hash = link.hash
-    from json_to_recordset(${JSON.stringify(links)}::json) as link(id bigint, seq bigint, prev text, hash text)
-    where journal.id = link.id`);
-  return rows.length;
-}
-
-function chainHash(prev: string, seq: number, digest: string): string {
-  return sha256(`${prev}.${seq}.${digest}`);
-}
-
 export interface AuditEntry {
   readonly seq: number;
   readonly at: string;
@@ -178,6 +130,8 @@ export type AuditVerdict =
   | { readonly verified: true; readonly entries: number; readonly head: string }
   | { readonly verified: false; readonly seq: number; readonly reason: "chain" | "content" | "gap" };
 
+const verificationBatch = 500;
+
 /** Recomputes the whole chain: each number, each link, and each content whose salt is still there. */
 export async function verifyJournal(database: Database): Promise<AuditVerdict> {
   await sequenceJournal(database);
@@ -189,7 +143,7 @@ export async function verifyJournal(database: Database): Promise<AuditVerdict> {
       .from(journal)
       .where(sql`${journal.seq} > ${seq}`)
       .orderBy(asc(journal.seq))
-      .limit(batch);
+      .limit(verificationBatch);
     if (rows.length === 0) return { verified: true, entries: seq, head: prev };
     for (const row of rows) {
       seq += 1;

@@ -1,0 +1,78 @@
+/**
+ * Numbers the journal. Writers insert rows without a number, so that they never wait for each other's chain; committed
+ * rows get `seq`, `prev` and `hash` = SHA-256(prev ‖ seq ‖ digest), in order: a reader at `seq` n has missed nothing below.
+ */
+import { createHash } from "node:crypto";
+import { asc, desc, isNotNull, isNull, sql } from "drizzle-orm";
+import type { Database, Tx } from "../storage/database.ts";
+import { journal } from "../storage/schema.ts";
+
+const batch = 500;
+
+/** Numbers and chains what is committed and not yet numbered; returns how many rows. Safe to call from anywhere. */
+export async function sequenceJournal(database: Database): Promise<number> {
+  let numbered = 0;
+  for (;;) {
+    const count = await database.transaction(sequenceBatch);
+    numbered += count;
+    if (count < batch) return numbered;
+  }
+}
+
+async function sequenceBatch(tx: Tx): Promise<number> {
+  // One sequencer at a time, whichever process it is in.
+  await tx.execute(sql`select pg_advisory_xact_lock(hashtext('concordat.journal'))`);
+  const rows = await tx
+    .select({ id: journal.id, digest: journal.digest })
+    .from(journal)
+    .where(isNull(journal.seq))
+    .orderBy(asc(journal.id))
+    .limit(batch);
+  if (rows.length === 0) return 0;
+  const [head] = await tx
+    .select({ seq: journal.seq, hash: journal.hash })
+    .from(journal)
+    .where(isNotNull(journal.seq))
+    .orderBy(desc(journal.seq))
+    .limit(1);
+  let seq = head?.seq ?? 0;
+  let prev = head?.hash ?? "";
+  const links = rows.map((row) => {
+    seq += 1;
+    const hash = chainHash(prev, seq, row.digest);
+    const link = { id: row.id, seq, prev, hash };
+    prev = hash;
+    return link;
+  });
+  await tx.execute(sql`
+    update journal set seq = link.seq, prev = link.prev, hash = link.hash
+    from json_to_recordset(${JSON.stringify(links)}::json) as link(id bigint, seq bigint, prev text, hash text)
+    where journal.id = link.id`);
+  return rows.length;
+}
+
+export function chainHash(prev: string, seq: number, digest: string): string {
+  return sha256(`${prev}.${seq}.${digest}`);
+}
+
+const sha256 = (text: string) => createHash("sha256").update(text).digest("base64url");
+
+/**
+ * Numbers what was committed a few milliseconds later and once for all that came meanwhile.
+ * @param onError gets what fails; the rows wait for the next poke, the sweeper or a reader
+ */
+export function createSequencer(database: Database, onError: (error: unknown) => void): () => void {
+  let waiting = false;
+  let running: Promise<unknown> = Promise.resolve();
+  return () => {
+    if (waiting) return;
+    waiting = true;
+    const start = () => {
+      waiting = false;
+      running = running.then(() => sequenceJournal(database)).catch(onError);
+    };
+    setTimeout(start, coalesceMilliseconds).unref();
+  };
+}
+
+const coalesceMilliseconds = 3;
