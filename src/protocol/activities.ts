@@ -3,7 +3,6 @@ import { z } from "zod";
 import { Problem } from "../errors.ts";
 import { limits } from "./limits.ts";
 import { idOf, isJsonObject, type JsonObject, judgeShape } from "./objects.ts";
-import { hasForbiddenNameCharacters } from "./strict-json.ts";
 import { idSchema } from "./values.ts";
 
 export const protocolVersion = 1;
@@ -57,7 +56,6 @@ export function parseActivity(value: unknown): Activity {
   if (judged.malformedId) throw new Problem("malformed_id");
   const [fault] = judged.malformed;
   if (fault) throw new Problem("malformed_activity", `${fault.path}: ${fault.message}`);
-  refuseForbiddenNames(value);
   const to = [value.to, value.cc].flat().filter((id) => typeof id === "string");
   const grants = isJsonObject(value.object) ? value.object["hf:grants"] : undefined;
   if (to.length > limits.recipients || (Array.isArray(grants) && grants.length > limits.recipients)) {
@@ -74,17 +72,4 @@ export function parseActivity(value: unknown): Activity {
     protocol: (value["hf:protocol"] as number | undefined) ?? 1,
     whole: value,
   };
-}
-
-/** `name` members at any depth are shown to people: no control and no direction characters. */
-function refuseForbiddenNames(value: unknown): void {
-  if (Array.isArray(value)) value.forEach(refuseForbiddenNames);
-  else if (isJsonObject(value)) {
-    for (const [key, member] of Object.entries(value)) {
-      if (key === "name" && typeof member === "string" && hasForbiddenNameCharacters(member)) {
-        throw new Problem("malformed_activity", "A name must not contain control or direction characters.");
-      }
-      refuseForbiddenNames(member);
-    }
-  }
 }
