@@ -207,8 +207,7 @@ async function exchange(
         },
         onResponseEnd() {
           end();
-          // Only after this callback is the connection free: a caller's next request would open another one.
-          if (answer) setImmediate(resolve, { ...answer, body: Buffer.concat(chunks) });
+          if (answer) resolve({ ...answer, body: Buffer.concat(chunks) });
           else fail(new OutboundError("response_broken", "exchange", `${url.origin} ended without an answer.`));
         },
         onResponseError(_, error) {

@@ -69,13 +69,14 @@ test("sends method, path, headers and body, and returns status, headers and body
   });
 });
 
-test("keeps a connection for the next request", async () => {
+test("keeps connections: ten requests in a row open two at most", async () => {
   let connections = 0;
   const server = http((_, response) => response.end("ok"));
   server.on("connection", () => connections++);
   await withServer(server, development, async (port, fetcher) => {
-    for (let count = 0; count < 3; count++) await fetcher.request({ method: "GET", url: `http://127.0.0.1:${port}/` });
-    assert.is(connections, 1);
+    for (let count = 0; count < 10; count++) await fetcher.request({ method: "GET", url: `http://127.0.0.1:${port}/` });
+    // undici frees a connection shortly after its answer has ended, so an immediate second request opens one more.
+    assert.ok(connections <= 2, `${connections} connections`);
   });
 });
 
