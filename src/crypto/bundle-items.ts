@@ -1,0 +1,65 @@
+/** An item of `hf:bundles`: the bundles of a platform that others pass on, then its membership (docs/protocol.md, "Activities"). */
+import { isJsonObject, type JsonObject } from "../protocol/objects.ts";
+import { type AcceptedBundle, type BundleReason, judgeKeyBundle, readBundleContent } from "./key-bundle.ts";
+import { judgeMembership, type MembershipReason } from "./membership.ts";
+
+export type BundleItemReason = BundleReason | MembershipReason | "item_shape" | "not_ascending";
+
+export type BundleItemVerdict =
+  | {
+      readonly accepted: true;
+      /** In the order sent; those that are `known` bring nothing new. */
+      readonly bundles: readonly { readonly bundle: JsonObject; readonly accepted: AcceptedBundle }[];
+      readonly membership: { readonly membership: string; readonly iat: number; readonly exp: number };
+    }
+  | { readonly accepted: false; readonly reason: BundleItemReason };
+
+/** Judges an item against `known`, the bundles held in order; times in seconds. Nothing of a refused item is taken. */
+export async function judgeBundleItem({
+  known,
+  item,
+  actor,
+  heldIat = null,
+  now,
+}: {
+  readonly known: readonly unknown[];
+  readonly item: unknown;
+  readonly actor: string;
+  readonly heldIat?: number | null;
+  readonly now: number;
+}): Promise<BundleItemVerdict> {
+  if (!isJsonObject(item) || !Array.isArray(item.bundles) || item.bundles.length === 0) return refuse("item_shape");
+  if (typeof item.membership !== "string") return refuse("item_shape");
+  if (item.actor !== actor) return refuse("actor_mismatch");
+  const sent = item.bundles as unknown[];
+  const seqs = sent.map((bundle) => readBundleContent(bundle)?.seq ?? null);
+  for (const [index, seq] of seqs.entries()) {
+    const before = index === 0 ? null : (seqs[index - 1] ?? null);
+    if (seq !== null && before !== null && seq <= before) return refuse("not_ascending");
+  }
+  let chain: unknown[] = [...known];
+  const bundles: { bundle: JsonObject; accepted: AcceptedBundle }[] = [];
+  for (const [index, bundle] of sent.entries()) {
+    const isNewest = index === sent.length - 1;
+    const verdict = await judgeKeyBundle({ known: chain, bundle, now, mayBeExpired: !isNewest });
+    // Sent along for the change that follows it, and held here already: nothing to judge.
+    if (!verdict.accepted && verdict.reason === "seq_lower" && !isNewest && isHeld(chain, bundle)) continue;
+    if (!verdict.accepted) return refuse(verdict.reason);
+    if (verdict.overrides) chain = chain.filter((held) => (readBundleContent(held)?.seq ?? 0) < verdict.seq);
+    if (!verdict.known) chain.push(bundle);
+    bundles.push({ bundle: bundle as JsonObject, accepted: verdict });
+  }
+  const { membership } = item;
+  const verdict = await judgeMembership({ membership, bundle: sent.at(-1), actor, heldIat, now });
+  if (!verdict.accepted) return refuse(verdict.reason);
+  return { accepted: true, bundles, membership: { membership, iat: verdict.iat, exp: verdict.exp } };
+}
+
+function isHeld(chain: readonly unknown[], bundle: unknown): boolean {
+  const digest = readBundleContent(bundle)?.payloadDigest;
+  return chain.some((held) => readBundleContent(held)?.payloadDigest === digest);
+}
+
+function refuse(reason: BundleItemReason): BundleItemVerdict {
+  return { accepted: false, reason };
+}
