@@ -1,0 +1,124 @@
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { chown, mkdtemp, readdir, readFile } from "node:fs/promises";
+import { type AddressInfo, createServer, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { delimiter, join } from "node:path";
+import { promisify } from "node:util";
+
+/** A server that only this run uses; it ends with the process that started it, however that ends. */
+export interface PrivateServer extends AsyncDisposable {
+  readonly url: string;
+}
+
+/**
+ * Starts a PostgreSQL of its own in a temporary directory, durable for nothing (fsync off), or returns undefined where
+ * its programs are not installed. `ready` is asked until it stops throwing.
+ */
+export async function startPrivatePostgres(ready: (url: string) => Promise<void>): Promise<PrivateServer | undefined> {
+  const versions = (await readdir("/usr/lib/postgresql").catch(() => [])).sort((a, b) => Number(b) - Number(a));
+  const folders = versions.map((version) => `/usr/lib/postgresql/${version}/bin`);
+  const initdb = await findProgram("initdb", folders);
+  const postgres = await findProgram("postgres", folders);
+  if (initdb === undefined || postgres === undefined) return undefined;
+
+  const owner = await unprivilegedOwner();
+  const directory = await mkdtemp(join(tmpdir(), "concordat-test-postgres-"));
+  if (owner.uid !== undefined && owner.gid !== undefined) await chown(directory, owner.uid, owner.gid);
+  const data = join(directory, "data");
+  const initdbArguments = ["-D", data, "-U", "concordat", "--auth=trust", "--encoding=UTF8", "--no-sync"];
+  await promisify(execFile)(initdb, initdbArguments, { ...owner, cwd: directory });
+  const port = await freePort();
+  const settings = ["-c", "fsync=off", "-c", "max_connections=200", "-c", "listen_addresses=127.0.0.1"];
+  const program = [postgres, "-D", data, "-p", String(port), "-k", directory, ...settings];
+  const child = startTied(program, "INT", directory, owner);
+  return untilReady(child, `postgres://concordat@127.0.0.1:${port}/postgres`, ready);
+}
+
+/** Starts a Redis of its own that keeps nothing on disk, or returns undefined where it is not installed. */
+export async function startPrivateRedis(ready: (url: string) => Promise<void>): Promise<PrivateServer | undefined> {
+  const redis = await findProgram("redis-server", []);
+  if (redis === undefined) return undefined;
+  const directory = await mkdtemp(join(tmpdir(), "concordat-test-redis-"));
+  const port = await freePort();
+  const settings = [
+    "--port",
+    String(port),
+    "--bind",
+    "127.0.0.1",
+    "--save",
+    "",
+    "--appendonly",
+    "no",
+    "--dir",
+    directory,
+  ];
+  return untilReady(startTied([redis, ...settings], "TERM", directory, {}), `redis://127.0.0.1:${port}`, ready);
+}
+
+interface Owner {
+  readonly uid?: number;
+  readonly gid?: number;
+}
+
+/** PostgreSQL refuses to run as root; then it runs as its own system account, or as nobody. */
+async function unprivilegedOwner(): Promise<Owner> {
+  if (process.getuid?.() !== 0) return {};
+  const accounts = (await readFile("/etc/passwd", "utf8")).split("\n").map((line) => line.split(":"));
+  const account = ["postgres", "nobody"].map((name) => accounts.find((fields) => fields[0] === name)).find(Boolean);
+  return account === undefined ? {} : { uid: Number(account[2]), gid: Number(account[3]) };
+}
+
+/** A shell holds the server and waits on our end of a pipe: when we end, even by SIGKILL, it stops the server and tidies up. */
+function startTied(program: readonly string[], signal: string, directory: string, owner: Owner): ChildProcess {
+  const script = `directory=$1; shift; "$@" & server=$!; read -r line; kill -s ${signal} $server; wait $server; rm -rf "$directory"`;
+  const child = spawn("sh", ["-c", script, "sh", directory, ...program], {
+    ...owner,
+    cwd: directory,
+    detached: true,
+    stdio: ["pipe", "ignore", "ignore"],
+  });
+  child.unref();
+  (child.stdin as Socket).unref();
+  return child;
+}
+
+async function untilReady(
+  child: ChildProcess,
+  url: string,
+  ready: (url: string) => Promise<void>,
+): Promise<PrivateServer> {
+  const stop = async () => {
+    const ended = new Promise((resolve) => child.once("exit", resolve));
+    child.ref();
+    child.stdin?.end();
+    await ended;
+  };
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      await ready(url);
+      return { url, [Symbol.asyncDispose]: stop };
+    } catch (error) {
+      if (attempt === 150) {
+        await stop();
+        throw new Error(`the private test server at ${url} did not answer within 30 s`, { cause: error });
+      }
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+  }
+}
+
+async function findProgram(name: string, folders: readonly string[]): Promise<string | undefined> {
+  for (const folder of [...folders, ...(process.env.PATH ?? "").split(delimiter), "/usr/sbin", "/usr/local/sbin"]) {
+    const names: string[] = await readdir(folder).catch(() => []);
+    if (names.includes(name)) return join(folder, name);
+  }
+  return undefined;
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
