@@ -49,8 +49,8 @@ export type OpenReason =
   | "clear_mismatch"
   | "prev_mismatch"
   | "sender_not_allowed"
-  | "grants_changed"
-  | "code_changed"
+  | "owner_changed"
+  | "grantee_changed_clear"
   | "identity_superseded";
 
 export type OpenVerdict =
@@ -212,7 +212,7 @@ function judgeSender(
   now: Date,
 ): OpenReason | null {
   const verified = known.verified ?? [];
-  if (verified.some((revision) => revision.attributedTo !== object.attributedTo)) return "sender_not_allowed";
+  if (verified.some((revision) => revision.attributedTo !== object.attributedTo)) return "owner_changed";
   if (typesOf(object).includes("hf:Transition")) {
     const mayMove = known.movers?.includes(sender) === true && sender === object.attributedTo;
     return mayMove ? null : "sender_not_allowed";
@@ -225,8 +225,9 @@ function judgeSender(
   const grants = Array.isArray(basis["hf:grants"]) ? (basis["hf:grants"] as unknown[]).filter(isJsonObject) : [];
   const mayEdit = grants.some((grant) => grant.platform === sender && grant.mode === "editable" && isLive(grant, now));
   if (!mayEdit) return "sender_not_allowed";
-  if (canonicalJson(basis["hf:grants"]) !== canonicalJson(object["hf:grants"])) return "grants_changed";
-  return basis["hf:code"] === object["hf:code"] ? null : "code_changed";
+  const members = ["hf:grants", "hf:code"] as const;
+  const pick = (revision: Readonly<JsonObject>) => canonicalJson(members.map((member) => revision[member] ?? null));
+  return pick(basis) === pick(object) ? null : "grantee_changed_clear";
 }
 
 function isLive({ from, expires }: JsonObject, now: Date): boolean {

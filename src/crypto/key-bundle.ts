@@ -202,6 +202,8 @@ async function judgeSignatures(
   const changesIdentity = previous !== null && previous.identity !== content.identity;
   const oldRecovery = previous?.recovery ?? null;
   const changesRecovery = previous !== null && oldRecovery !== null && oldRecovery !== content.recovery;
+  const lacksKey = signatures.some(({ kid, jwk }) => kid === oldRecovery && kid !== content.identity && jwk === null);
+  if (lacksKey) return "recovery_key";
   const allowed = new Set([content.identity]);
   if (changesIdentity) {
     if (!changesRecovery && kids.includes(previous.identity)) allowed.add(previous.identity);
