@@ -42,8 +42,8 @@ export async function judgeBundleItem({
   for (const [index, bundle] of sent.entries()) {
     const isNewest = index === sent.length - 1;
     const verdict = await judgeKeyBundle({ known: chain, bundle, now, mayBeExpired: !isNewest });
-    // Sent along for the change that follows it, and held here already: nothing to judge.
-    if (!verdict.accepted && verdict.reason === "seq_lower" && !isNewest && isHeld(chain, bundle)) continue;
+    // History below what is held here: sent for those who lack it, nothing to take and nothing to judge by.
+    if (!verdict.accepted && verdict.reason === "seq_lower" && !isNewest) continue;
     if (!verdict.accepted) return refuse(verdict.reason);
     if (verdict.overrides) chain = chain.filter((held) => (readBundleContent(held)?.seq ?? 0) < verdict.seq);
     if (!verdict.known) chain.push(bundle);
@@ -53,11 +53,6 @@ export async function judgeBundleItem({
   const verdict = await judgeMembership({ membership, bundle: sent.at(-1), actor, heldIat, now });
   if (!verdict.accepted) return refuse(verdict.reason);
   return { accepted: true, bundles, membership: { membership, iat: verdict.iat, exp: verdict.exp } };
-}
-
-function isHeld(chain: readonly unknown[], bundle: unknown): boolean {
-  const digest = readBundleContent(bundle)?.payloadDigest;
-  return chain.some((held) => readBundleContent(held)?.payloadDigest === digest);
 }
 
 function refuse(reason: BundleItemReason): BundleItemVerdict {

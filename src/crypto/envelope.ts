@@ -4,6 +4,7 @@ import { ConcordatError } from "../errors.ts";
 import { canonicalJson, clearDigest } from "../protocol/canonical-json.ts";
 import { limits } from "../protocol/limits.ts";
 import { isJsonObject, type JsonObject, typesOf } from "../protocol/objects.ts";
+import { parseStrictJson } from "../protocol/strict-json.ts";
 import { jwsTypes, suite } from "../protocol/suite.ts";
 import { instantSchema } from "../protocol/values.ts";
 import { encodeBinding, readEnvelopeKids, revisionOf } from "./envelope-inspection.ts";
@@ -68,6 +69,7 @@ export type OpenVerdict =
  * Seals `object` (without `hf:sealed`) for `recipients`, each once, and gives it with its envelope. `prev` is the digest
  * of the object at the previous revision as the sender knew it: null at revision 1 and for transitions.
  * @throws {ConcordatError} `seal` for no recipient, a weak key, or a recipient named twice
+ * @throws {Problem} `malformed_json` when `content` is no strict JSON, which no reader would accept
  */
 export async function sealObject({
   object,
@@ -104,6 +106,8 @@ export async function sealObject({
   };
   const octets = new TextEncoder().encode(JSON.stringify(payload)).length;
   payload.pad = "0".repeat((padOctets - (octets % padOctets)) % padOctets);
+  // A reader parses strictly: what it would refuse must not be sealed.
+  parseStrictJson(new TextEncoder().encode(JSON.stringify(payload)));
   const inner = await signCompact(payload, jwsTypes.sealed, identity);
   const binding = canonicalJson({ object: clear.id, revision: payload.revision, sender });
   const encryption = new GeneralEncrypt(new TextEncoder().encode(inner))

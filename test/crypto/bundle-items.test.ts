@@ -1,3 +1,4 @@
+import * as assert from "uvu/assert";
 import { judgeBundleItem } from "../../src/crypto/bundle-items.ts";
 import { suite } from "../harness/suite.ts";
 import { type Json, loadVectors } from "../vectors/load.ts";
@@ -19,5 +20,20 @@ for (const vector of cases) {
     assertVerdict(await judgeBundleItem({ known, item, actor, now: vector.now as number }), vector);
   });
 }
+
+test("history below a first contact in mid-chain is passed over", async () => {
+  const actor = "https://ouest.example/platforms/chu-rennes";
+  const item = {
+    actor,
+    membership: (file.memberships as Json)["2"],
+    bundles: [bundles.two, bundles.three, bundles.five],
+  };
+  const verdict = await judgeBundleItem({ known: [bundles.five], item, actor, now: 1_795_428_000 });
+  assert.ok(verdict.accepted);
+  assert.equal(
+    verdict.bundles.map(({ accepted }) => [accepted.seq, accepted.known]),
+    [[5, true]],
+  );
+});
 
 test.run();

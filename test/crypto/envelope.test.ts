@@ -105,4 +105,23 @@ test("what is sealed passes the node and opens for each recipient, whatever it h
 
 const isPlain = (text: string) => !text.includes("\u0000");
 
+test("what a reader would refuse is not sealed", async () => {
+  const identity = await generateIdentityKeys();
+  const { publicJwk } = await generateEncryptionKeys();
+  const object = { id: "https://a.example/projects/1", type: "hf:Project", "hf:revision": 1 };
+  const common = { object, sender: "https://a.example/platforms/a", identity, prev: null, now: new Date(0) };
+  const codeOf = async (recipients: (typeof publicJwk)[], content: Json) => {
+    try {
+      await sealObject({ ...common, recipients, content });
+      return null;
+    } catch (error) {
+      return (error as Problem).code;
+    }
+  };
+  assert.is(await codeOf([publicJwk], { text: "a\u0000" }), "malformed_json");
+  assert.is(await codeOf([publicJwk, publicJwk], {}), "seal");
+  assert.is(await codeOf([], {}), "seal");
+  assert.is(await codeOf([publicJwk], {}), null);
+});
+
 test.run();
