@@ -1,0 +1,94 @@
+/** PostgreSQL through `pg`, with the types that PGlite gives. */
+import { drizzle, type NodePgDatabase } from "drizzle-orm/node-postgres";
+import { migrate } from "drizzle-orm/node-postgres/migrator";
+import pg from "pg";
+import { ConcordatError } from "../errors.ts";
+import { migrateSchema } from "./migrate.ts";
+import * as schema from "./schema.ts";
+import { isUnavailable } from "./sql-errors.ts";
+
+/** Chosen once, for ever: processes of different versions must meet at the same lock. */
+const migrationLock = 7_228_301_254;
+
+const { builtins } = pg.types;
+// drizzle asks the parsers of the whole process and none other, so this is the one place for them: int8 (and with it
+// count(*)) is a number as on PGlite, bytea a plain Uint8Array.
+const parseBuffer = pg.types.getTypeParser(builtins.BYTEA) as (text: string) => Buffer;
+pg.types.setTypeParser(builtins.INT8, (text) => {
+  const number = Number(text);
+  return Number.isSafeInteger(number) ? number : BigInt(text);
+});
+pg.types.setTypeParser(builtins.BYTEA, (text) => Uint8Array.from(parseBuffer(text)));
+
+type Handle = NodePgDatabase<typeof schema>;
+
+export interface OpenPostgres {
+  readonly db: Handle;
+  transaction<T>(run: (tx: Handle) => Promise<T>): Promise<T>;
+  close(): Promise<void>;
+}
+
+/** Connects and migrates under an advisory lock, so that processes that start together migrate once. */
+export async function openPostgres(
+  url: string,
+  onConnectionLost: (error: Error) => void = () => {},
+): Promise<OpenPostgres> {
+  const pool = new pg.Pool({
+    connectionString: url,
+    max: 10,
+    connectionTimeoutMillis: 5_000,
+    keepAlive: true,
+    application_name: "concordat",
+    // Raw SQL gives instants as text, in the zone of the session.
+    options: "-c TimeZone=UTC",
+  });
+  pool.on("error", onConnectionLost);
+
+  const withClient = async <T>(run: (client: pg.PoolClient) => Promise<T>): Promise<T> => {
+    const client = await pool.connect();
+    // Without a listener a connection that ends while it is in use would end the process.
+    client.on("error", onConnectionLost);
+    let broken = false;
+    try {
+      return await run(client);
+    } catch (error) {
+      broken = isUnavailable(error);
+      throw error;
+    } finally {
+      client.off("error", onConnectionLost);
+      client.release(broken);
+    }
+  };
+  const close = () => pool.end();
+
+  try {
+    await withClient(async (client) => {
+      const db = drizzle({ client, schema });
+      await client.query("select pg_advisory_lock($1)", [migrationLock]);
+      try {
+        await migrateSchema(db, (config) => migrate(db, config));
+      } finally {
+        await client.query("select pg_advisory_unlock($1)", [migrationLock]);
+      }
+    });
+  } catch (error) {
+    await close();
+    throw isUnavailable(error) ? unreachable(url, error) : error;
+  }
+  return {
+    db: drizzle({ client: pool, schema }),
+    // drizzle's own over a pool keeps the connection for ever when `begin` fails.
+    transaction: (run) => withClient((client) => drizzle({ client, schema }).transaction(run)),
+    close,
+  };
+}
+
+function unreachable(url: string, cause: unknown): ConcordatError {
+  const { hostname, port, pathname } = new URL(url);
+  return new ConcordatError(
+    "database_unreachable",
+    `PostgreSQL at ${hostname}:${port || 5432}${pathname} does not answer or cannot be written to (${(cause as Error).message}): ` +
+      "start it, or correct CONCORDAT_DATABASE_URL.",
+    { cause },
+  );
+}
