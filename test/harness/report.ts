@@ -10,7 +10,8 @@ export type ReportLine =
   | { readonly kind: "passed" | "failed"; readonly suite: number; readonly name: string }
   | { readonly kind: "skipped"; readonly suite: number; readonly name: string; readonly reason: string }
   | { readonly kind: "hook-failed"; readonly suite: number; readonly name: string }
-  | { readonly kind: "started" | "ended"; readonly suite: number };
+  | { readonly kind: "started"; readonly suite: number }
+  | { readonly kind: "ended"; readonly suite: number };
 
 const descriptor = process.env[reportDescriptorName];
 // Processes that a test starts have no such descriptor; one of theirs under the same number would get our lines.

@@ -169,11 +169,9 @@ async function mayCreateDatabases(client: pg.Client): Promise<boolean> {
   return rows[0]?.may === true;
 }
 
-/** Migrates as a node does at its start. */
+/** Migrates as a node does at its start; the storage is loaded only here, for most runs of one file do without it. */
 async function migrate(url: string): Promise<void> {
-  const storage = await import("../../src/storage/database.ts").catch(() => undefined);
-  if (storage === undefined) return;
-  const { openDatabase } = storage;
+  const { openDatabase } = await import("../../src/storage/database.ts");
   const database = await openDatabase({ url });
   await database[Symbol.asyncDispose]();
 }
