@@ -1,0 +1,11 @@
+/** Port: says when a lane is to be drained. It holds no truth: what it forgets, the sweeper finds in the database. */
+
+export interface Scheduler extends AsyncDisposable {
+  /** Takes what drains a lane; wakes that came before are honoured now. Called once. */
+  start(drain: (lane: string) => Promise<void>): void;
+  /**
+   * Asks for a drain of `lane` at `at`, or now. The earliest time that was asked for holds; one drain per lane runs at a
+   * time, and a wake while it runs leads to another one afterwards. Disposing waits for drains that run.
+   */
+  wake(lane: string, at?: Date): void;
+}
