@@ -5,6 +5,7 @@
  * The store is opened for moments (read, write, close), never across a network call, so that two commands of one person
  * do not block each other. The passphrase is turned into a key once.
  */
+import type { KeyPair } from "../crypto/keys.ts";
 import type { JsonObject } from "../protocol/objects.ts";
 import { createVaultKey, openVaultKey, type RecordCipher, VaultError, type VaultHeader } from "./vault-key.ts";
 
@@ -18,11 +19,8 @@ export interface VaultStore {
   close(): Promise<void>;
 }
 
-/** An own key: `kid` is the thumbprint (RFC 7638). */
-export interface OwnKey {
-  readonly kid: string;
-  readonly publicJwk: JsonObject;
-  readonly privateJwk: JsonObject;
+/** An own key. */
+export interface OwnKey extends KeyPair {
   /** Instant. */
   readonly createdAt: string;
 }
@@ -43,13 +41,22 @@ export interface Membership {
   readonly membership: string;
 }
 
+/** A bundle that was accepted. */
+export interface KnownBundle {
+  /** General JWS. */
+  readonly bundle: JsonObject;
+  /** Signed by a recovery key: the identity before it ended at once. */
+  readonly byRecovery: boolean;
+}
+
 /** What is known of another platform's keys since the first contact. */
 export interface Pin {
   readonly actor: string;
-  /** Accepted bundles (General JWS), ascending. */
-  readonly bundles: readonly JsonObject[];
-  /** Newest accepted membership (compact JWS); null before one was seen. */
-  readonly membership: string | null;
+  /** Accepted bundles, ascending. */
+  readonly bundles: readonly KnownBundle[];
+  /** `iat` of the newest accepted membership, seconds. */
+  readonly membershipIat: number;
+  /** Were the fingerprints compared by people? */
   readonly status: "unverified" | "verified";
   /** Instants. */
   readonly pinnedAt: string;
@@ -64,18 +71,28 @@ export interface VaultState {
   readonly encryption: readonly OwnKey[];
   /** Thumbprint of the recovery key that the newest bundle names, or null. */
   readonly recovery: string | null;
-  /** Own bundles as published (General JWS), ascending. */
-  readonly bundles: readonly JsonObject[];
+  /** Own bundles as published, ascending. */
+  readonly bundles: readonly KnownBundle[];
   readonly memberships: readonly Membership[];
   readonly pins: Readonly<Record<string, Pin>>;
 }
 
+/** An object that was refused when it was opened. */
+export interface Evidence {
+  readonly reason: string;
+  /** Instant. */
+  readonly at: string;
+  readonly object: JsonObject;
+}
+
 /** What this vault knows of one federated object, to judge the next revision by. */
 export interface HeldObject {
-  /** Revision → digest of the object that was opened at it. */
+  /** Revision → digest of the object that was opened, or sealed, at it. */
   readonly digests: Readonly<Record<string, string>>;
-  /** Snapshots without `hf:sealed` that were verified as the owner's, ascending: the first and the newest. */
+  /** Newest snapshots without `hf:sealed` that were verified as the owner's, ascending. */
   readonly verified: readonly JsonObject[];
+  /** Newest last. */
+  readonly refused: readonly Evidence[];
 }
 
 const emptyState: VaultState = {
@@ -89,7 +106,7 @@ const emptyState: VaultState = {
   pins: {},
 };
 
-export const nothingHeld: HeldObject = { digests: {}, verified: [] };
+const nothingHeld: HeldObject = { digests: {}, verified: [], refused: [] };
 
 /** An opened vault: every call opens the store for that moment only. */
 export interface Vault {
