@@ -1,0 +1,89 @@
+/** The commands of `concordat`: argument parsing; what they do is in the SDK, or behind an instance's REST API. */
+import { Command, CommanderError } from "commander";
+import { readCliConfig } from "../config.ts";
+import { version } from "../version.ts";
+import { addAdminCommands } from "./admin.ts";
+import { addCommand, type CliContext } from "./context.ts";
+import { createOutput, processTerminal, reportError, type Terminal } from "./output.ts";
+import { addPlatformCommands } from "./platform.ts";
+import { type Prompt, terminalPrompt } from "./prompt.ts";
+
+/** What a run of the program stands in; tests give their own. */
+export interface Surroundings {
+  readonly terminal: Terminal;
+  readonly prompt: Prompt;
+  readonly fetch: typeof fetch;
+  readonly clock: () => Date;
+  readonly settings: () => { readonly vaultDir: string; readonly passphrase?: string };
+}
+
+const ownSurroundings = (): Surroundings => ({
+  terminal: processTerminal(),
+  prompt: terminalPrompt,
+  fetch,
+  clock: () => new Date(),
+  settings: () => readCliConfig(),
+});
+
+/** Runs one command; gives the exit code: 0 ok, 1 refused or failed, 2 wrong usage. */
+export async function runCli(argv: readonly string[], surroundings: Surroundings = ownSurroundings()): Promise<number> {
+  const { terminal } = surroundings;
+  // Known before parsing, since wrong usage is reported in the same form.
+  const json = argv.includes("--json");
+  try {
+    await createProgram(contextOf(surroundings, json), terminal).parseAsync(argv, { from: "user" });
+    return 0;
+  } catch (error) {
+    if (error instanceof CommanderError && error.exitCode === 0) return 0;
+    return reportError(terminal, json, error);
+  }
+}
+
+function contextOf({ terminal, prompt, fetch, clock, settings }: Surroundings, json: boolean): CliContext {
+  return {
+    output: createOutput(terminal, json),
+    prompt,
+    fetch,
+    clock,
+    // Read when a command needs them: `serve` has nothing to do with the vault's settings.
+    get vaultDir() {
+      return settings().vaultDir;
+    },
+    get passphrase() {
+      return settings().passphrase;
+    },
+  };
+}
+
+function createProgram(context: CliContext, terminal: Terminal): Command {
+  const program = new Command("concordat")
+    .description("A peer-to-peer federated node for health data platforms, and its clients.")
+    .version(version)
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => terminal.out(text),
+      // The help that wrong usage shows. Errors themselves are reported in one place, `reportError`.
+      writeErr: (text) => {
+        if (!context.output.json) terminal.err(text);
+      },
+      outputError: () => undefined,
+    });
+  addNodeCommands(program);
+  addAdminCommands(program, context);
+  addPlatformCommands(program, context);
+  return program;
+}
+
+/** Loaded when they run: a node's stores are not needed to list projects. */
+function addNodeCommands(program: Command): void {
+  addCommand(program, "serve", "run a node; applies migrations first").action(async () => {
+    const { serve } = await import("./serve.ts");
+    await serve();
+  });
+  addCommand(program, "demo", "three nodes on loopback, real example data, the whole scenario step by step")
+    .option("--once", "end after the last step instead of leaving the nodes running")
+    .action(async (options: { once?: true; json?: true }) => {
+      const { runDemo } = await import("./demo.ts");
+      await runDemo(options);
+    });
+}

@@ -1,0 +1,33 @@
+/** `receipts list`: proof of what other instances accepted. */
+import { type Command, Option } from "commander";
+import { listReceipts } from "../sdk/receipts.ts";
+import { addGroup, type CliContext } from "./context.ts";
+import { addInstanceCommand } from "./platform.ts";
+import { openClient } from "./platform-client.ts";
+
+export function addReceiptCommands(program: Command, context: CliContext): void {
+  const { output } = context;
+  const receipts = addGroup(program, "receipts", "receipts that nodes signed");
+
+  addInstanceCommand(receipts, "list", "receipts of all memberships")
+    .addOption(
+      new Option("--direction <direction>", "in: for what you sent; out: for what came to you")
+        .choices(["in", "out"])
+        .default("in"),
+    )
+    .action(async (options: { instance?: string; direction: "in" | "out" }) => {
+      const { items, unreachable } = await listReceipts(await openClient(context), options);
+      output.table(
+        items,
+        [
+          { title: "instance", value: ({ instance }) => new URL(instance).host },
+          { title: "peer", value: (row) => row.peer },
+          { title: "effect", value: (row) => row.effect },
+          { title: "received", value: (row) => String(row.received_at).slice(0, 19) },
+          { title: "activity", value: (row) => row.activity },
+        ],
+        "There are no receipts yet.",
+      );
+      for (const { instance, message } of unreachable) output.note(`Not from ${instance}: ${message}`);
+    });
+}

@@ -1,0 +1,76 @@
+/** The vault on this machine: a LevelDB directory readable by its owner alone, opened for moments. */
+import { existsSync } from "node:fs";
+import { chmod, mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+import { Level } from "level";
+import { createVault, type OpenStore, openVault, type Vault, VaultError, vaultExists } from "../sdk/vault.ts";
+import type { CliContext } from "./context.ts";
+import { CliError } from "./prompt.ts";
+
+/** How long to wait for another command that has the vault open: its moments are short. */
+const patience = { attempts: 100, milliseconds: 50 };
+
+/** Opens the store in `directory`; waits for other commands. Rejects with `vault_busy`, `vault_damaged`. */
+export function levelStore(directory: string): OpenStore {
+  return async () => {
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await chmod(directory, 0o700);
+    const database = new Level<string, string>(join(directory, "vault"));
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        await database.open();
+        break;
+      } catch (error) {
+        const { cause } = error as { cause?: { code?: string } };
+        if (cause?.code !== "LEVEL_LOCKED") {
+          throw new VaultError("vault_damaged", `The vault in ${directory} cannot be opened.`, { cause: error });
+        }
+        if (attempt === patience.attempts) {
+          throw new VaultError("vault_busy", `Another program keeps the vault in ${directory} open; end it first.`);
+        }
+        await pause(patience.milliseconds);
+      }
+    }
+    return {
+      get: (key) => database.get(key),
+      put: (key, value) => database.put(key, value, { sync: true }),
+      close: () => database.close(),
+    };
+  };
+}
+
+const instead = "set CONCORDAT_VAULT_PASSPHRASE or CONCORDAT_VAULT_PASSPHRASE_FILE";
+
+/** The vault of this machine. @throws {VaultError} `vault_missing`, `vault_passphrase`, … */
+export async function openOwnVault(context: CliContext): Promise<Vault> {
+  // Looked for first, so that reading where there is no vault makes no directory.
+  if (!existsSync(join(context.vaultDir, "vault"))) {
+    throw new VaultError(
+      "vault_missing",
+      `There is no vault in ${context.vaultDir} yet; \`concordat join\` makes one.`,
+    );
+  }
+  const passphrase = context.passphrase ?? (await context.prompt.secret("Passphrase of the vault", instead));
+  return await openVault(levelStore(context.vaultDir), passphrase);
+}
+
+/** The vault of this machine, made when there is none; a new passphrase is asked for twice. */
+export async function openOrCreateVault(context: CliContext): Promise<Vault> {
+  const store = levelStore(context.vaultDir);
+  if (await vaultExists(store)) return await openOwnVault(context);
+  const passphrase = context.passphrase ?? (await askNewPassphrase(context));
+  const vault = await createVault(store, passphrase);
+  context.output.note(
+    `A new vault is in ${context.vaultDir}. Keep a copy of it and of its passphrase: nobody else can read for you.`,
+  );
+  return vault;
+}
+
+async function askNewPassphrase({ prompt }: CliContext): Promise<string> {
+  const passphrase = await prompt.secret("Passphrase for the new vault", instead);
+  if (passphrase.length < 12) throw new CliError("weak_passphrase", "A passphrase has at least 12 characters.");
+  const again = await prompt.secret("The same again", instead);
+  if (again !== passphrase) throw new CliError("passphrase_differs", "The two passphrases differ; nothing was made.");
+  return passphrase;
+}
