@@ -173,7 +173,6 @@ CREATE TABLE "node" (
 	"origin" text NOT NULL,
 	"rsa_thumbprint" text NOT NULL,
 	"ed25519_thumbprint" text NOT NULL,
-	"token_secret" "bytea" NOT NULL,
 	"created_at" timestamp (3) with time zone NOT NULL
 );
 --> statement-breakpoint

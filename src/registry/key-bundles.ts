@@ -219,6 +219,7 @@ async function storeBundleItem(tx: Tx, actor: string, item: JsonObject, now: Dat
   for (const { bundle, accepted } of verdict.bundles) await storeBundle(tx, actor, bundle, accepted, now);
   const { membership, iat: membershipIat } = verdict.membership;
   await tx.update(platforms).set({ membership, membershipIat }).where(eq(platforms.uri, actor));
+  if (verdict.bundles.every(({ accepted }) => accepted.known)) return;
   await recordEffects(tx, { at: now, actor, action: "bundle.changed", object: actor });
 }
 

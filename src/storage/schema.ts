@@ -39,8 +39,6 @@ export const nodes = pgTable("node", {
   origin: text("origin").notNull(),
   rsaThumbprint: text("rsa_thumbprint").notNull(),
   ed25519Thumbprint: text("ed25519_thumbprint").notNull(),
-  /** Signs access tokens and keys the hashes of access keys; not the node's federation identity. */
-  tokenSecret: bytes("token_secret").notNull(),
   createdAt: instant("created_at").notNull(),
 });
 

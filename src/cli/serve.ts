@@ -1,0 +1,24 @@
+/** `concordat serve`: a node until it is told to stop. */
+import { readConfig } from "../config.ts";
+import { createNode } from "../node.ts";
+
+/** Runs a node in this process; returns when SIGTERM or SIGINT has closed it. */
+export async function serve(): Promise<void> {
+  const config = readConfig();
+  const node = await createNode(config);
+  announce(node.origin, node.firstPassword, config.dataDir);
+  await new Promise<void>((resolve, reject) => {
+    const stop = () => void node.close().then(resolve, reject);
+    process.once("SIGTERM", stop);
+    process.once("SIGINT", stop);
+  });
+}
+
+function announce(origin: string, password: string | null, dataDir: string): void {
+  if (!process.stdout.isTTY) return;
+  const lines = [`Concordat listens for ${origin}`, `  API description  ${origin}/openapi.json`];
+  if (password !== null)
+    lines.push("", `First start: log in as admin with ${password}`, "It is shown once; keep it now.");
+  else lines.push(`  data             ${dataDir}`);
+  process.stderr.write(`${lines.join("\n")}\n`);
+}

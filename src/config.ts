@@ -1,0 +1,298 @@
+/**
+ * Settings: read once from the environment (and `.env`), judged, frozen. Nothing else reads `process.env`.
+ * The names are a contract with whoever operates a node (docs/rest.md is the one with whoever scripts it).
+ */
+import { existsSync, readFileSync } from "node:fs";
+import { homedir } from "node:os";
+import { join, resolve } from "node:path";
+import { parseEnv } from "node:util";
+import ipaddr from "ipaddr.js";
+import { ConcordatError } from "./errors.ts";
+import { type LogLevel, logLevels } from "./telemetry/log.ts";
+
+export interface Config {
+  readonly origin: string;
+  readonly listen: { readonly host: string; readonly port: number };
+  readonly dataDir: string;
+  readonly nodeKeys?: string;
+  readonly databaseUrl?: string;
+  readonly role: "all";
+  readonly adminPassword?: string;
+  readonly allowPrivateAddresses: boolean;
+  readonly allowNetworks: readonly string[];
+  readonly httpsProxy?: string;
+  readonly trustProxy: readonly string[];
+  readonly corsOrigins: readonly string[];
+  readonly accessKeyDays: number;
+  readonly activityRetentionDays: number;
+  readonly logLevel: LogLevel;
+  readonly clockSkewSeconds: number;
+  readonly deliveryRetryBaseMs: number;
+  readonly deliveryRetryCapMs: number;
+}
+
+/** A setting that cannot be used; `setting` names it. */
+export class ConfigError extends ConcordatError {
+  readonly setting: string;
+
+  constructor(setting: string, message: string) {
+    super("setting_refused", `${setting} ${message}`);
+    this.setting = setting;
+  }
+}
+
+/** Every setting of a node, without the prefix. */
+export const settingNames = [
+  "ORIGIN",
+  "LISTEN",
+  "DATA_DIR",
+  "NODE_KEYS",
+  "DATABASE_URL",
+  "REDIS_URL",
+  "ROLE",
+  "ADMIN_PASSWORD",
+  "ALLOW_PRIVATE_ADDRESSES",
+  "ALLOW_NETWORKS",
+  "HTTPS_PROXY",
+  "TRUST_PROXY",
+  "CORS_ORIGINS",
+  "ACCESS_KEY_DAYS",
+  "ACTIVITY_RETENTION_DAYS",
+  "LOG_LEVEL",
+  "CLOCK_SKEW_SECONDS",
+  "DELIVERY_RETRY_BASE_MS",
+  "DELIVERY_RETRY_CAP_MS",
+  "METRICS_PORT",
+] as const;
+type SettingName = (typeof settingNames)[number];
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+const prefix = "CONCORDAT_";
+/** Not a node's: the tests', the client's vault, and what Kubernetes injects for a service called concordat. */
+const foreign = /^CONCORDAT_(?:TEST_|VAULT|SERVICE_|PORT)/;
+
+/** Passwords that were published with some software or other. */
+const wellKnownPasswords = new Set([
+  "admin",
+  "password",
+  "changeme",
+  "change-me",
+  "secret",
+  "concordat",
+  "administrator",
+]);
+const leastPassword = 10;
+
+/** @throws {ConfigError} for unknown names, malformed values, contradictions, well-known secrets */
+export function readConfig(environment: Environment = process.env, { cwd = process.cwd() } = {}): Config {
+  const settings = readSettings({ ...readDotEnv(cwd), ...definedOnly(environment) });
+  refuseLaterOnes(settings);
+  const read = <T>(name: SettingName, parse: (text: string, setting: string) => T, fallback: T): T => {
+    const text = settings.get(name);
+    return text === undefined ? fallback : parse(text, prefix + name);
+  };
+  const optional = <K extends string>(key: K, name: SettingName, parse: (text: string, setting: string) => string) => {
+    const value = read<string | undefined>(name, parse, undefined);
+    return (value === undefined ? {} : { [key]: value }) as { readonly [P in K]?: string };
+  };
+  const config: Config = {
+    origin: read("ORIGIN", parseOrigin, "http://localhost:8000"),
+    listen: read("LISTEN", parseListen, { host: "127.0.0.1", port: 8000 }),
+    dataDir: resolve(cwd, read("DATA_DIR", parseText, "./data")),
+    ...optional("nodeKeys", "NODE_KEYS", parseText),
+    ...optional("databaseUrl", "DATABASE_URL", parseDatabaseUrl),
+    role: "all",
+    ...optional("adminPassword", "ADMIN_PASSWORD", parsePassword),
+    allowPrivateAddresses: read("ALLOW_PRIVATE_ADDRESSES", parseFlag, false),
+    allowNetworks: read("ALLOW_NETWORKS", parseNetworks, []),
+    ...optional("httpsProxy", "HTTPS_PROXY", parseHttpUrl),
+    trustProxy: read("TRUST_PROXY", parseNetworks, []),
+    corsOrigins: read("CORS_ORIGINS", parseOrigins, []),
+    accessKeyDays: read("ACCESS_KEY_DAYS", parseInteger(1, 3650), 365),
+    activityRetentionDays: read("ACTIVITY_RETENTION_DAYS", parseInteger(1, 36_500), 90),
+    logLevel: read("LOG_LEVEL", parseLogLevel, "info"),
+    clockSkewSeconds: read("CLOCK_SKEW_SECONDS", parseInteger(1, 3600), 300),
+    deliveryRetryBaseMs: read("DELIVERY_RETRY_BASE_MS", parseInteger(1, 86_400_000), 30_000),
+    deliveryRetryCapMs: read("DELIVERY_RETRY_CAP_MS", parseInteger(1, 86_400_000), 28_800_000),
+  };
+  refuseContradictions(config);
+  return Object.freeze(config);
+}
+
+/** Where the client keeps its vault, and the passphrase if the environment gives one. */
+export function readCliConfig(environment: Environment = process.env): {
+  readonly vaultDir: string;
+  readonly passphrase?: string;
+} {
+  const {
+    CONCORDAT_VAULT: dir,
+    CONCORDAT_VAULT_PASSPHRASE: given,
+    CONCORDAT_VAULT_PASSPHRASE_FILE: file,
+  } = environment;
+  if (given !== undefined && file !== undefined) {
+    throw new ConfigError("CONCORDAT_VAULT_PASSPHRASE", "is given twice, itself and as _FILE: keep one.");
+  }
+  const passphrase = file === undefined ? given : readSecretFile("CONCORDAT_VAULT_PASSPHRASE_FILE", file);
+  return {
+    vaultDir: resolve(dir ?? join(homedir(), ".concordat")),
+    ...(passphrase === undefined ? {} : { passphrase }),
+  };
+}
+
+function readDotEnv(cwd: string): Environment {
+  const path = join(cwd, ".env");
+  return existsSync(path) ? parseEnv(readFileSync(path, "utf8")) : {};
+}
+
+/** An empty variable is one that is not set: `CONCORDAT_REDIS_URL=` in a compose file. */
+function definedOnly(environment: Environment): Environment {
+  return Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== undefined && value !== ""));
+}
+
+function readSettings(environment: Environment): ReadonlyMap<SettingName, string> {
+  const settings = new Map<SettingName, string>();
+  for (const [variable, value] of Object.entries(environment)) {
+    if (!variable.startsWith(prefix) || foreign.test(variable) || value === undefined || value === "") continue;
+    const isFile = variable.endsWith("_FILE");
+    const name = variable.slice(prefix.length, isFile ? -"_FILE".length : undefined) as SettingName;
+    if (!settingNames.includes(name)) throw new ConfigError(variable, `is not a setting.${suggest(name)}`);
+    if (settings.has(name)) throw new ConfigError(prefix + name, "is given twice, itself and as _FILE: keep one.");
+    settings.set(name, isFile ? readSecretFile(variable, value) : value);
+  }
+  return settings;
+}
+
+function readSecretFile(variable: string, path: string): string {
+  try {
+    return readFileSync(path, "utf8").replace(/\r?\n$/, "");
+  } catch (error) {
+    throw new ConfigError(
+      variable,
+      `names a file that cannot be read: ${path} (${(error as NodeJS.ErrnoException).code}).`,
+    );
+  }
+}
+
+/** The nearest name, when it is near. */
+function suggest(name: string): string {
+  const [nearest] = settingNames
+    .map((candidate) => ({ candidate, distance: editDistance(name, candidate) }))
+    .sort((a, b) => a.distance - b.distance);
+  return nearest && nearest.distance <= 4 ? ` Do you mean ${prefix}${nearest.candidate}?` : "";
+}
+
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, at) => at);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const replaced = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(replaced, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
+    }
+    row = next;
+  }
+  return row[b.length] ?? 0;
+}
+
+/** Names that are a contract already, for what this version does not do yet: said, not silently ignored. */
+function refuseLaterOnes(settings: ReadonlyMap<SettingName, string>): void {
+  const role = settings.get("ROLE") ?? "all";
+  if (!["all", "web", "worker"].includes(role)) throw new ConfigError("CONCORDAT_ROLE", "is all, web or worker.");
+  if (settings.has("REDIS_URL") && !settings.has("DATABASE_URL")) {
+    throw new ConfigError("CONCORDAT_REDIS_URL", "needs CONCORDAT_DATABASE_URL: several processes share a PostgreSQL.");
+  }
+  if (role !== "all" && !(settings.has("REDIS_URL") && settings.has("DATABASE_URL"))) {
+    throw new ConfigError("CONCORDAT_ROLE", `${role} needs CONCORDAT_DATABASE_URL and CONCORDAT_REDIS_URL.`);
+  }
+  for (const name of ["REDIS_URL", "METRICS_PORT"] as const) {
+    if (settings.has(name)) {
+      throw new ConfigError(
+        prefix + name,
+        "belongs to the server profile, which this version does not have yet: unset it.",
+      );
+    }
+  }
+}
+
+function refuseContradictions(config: Config): void {
+  const { protocol, hostname } = new URL(config.origin);
+  const loopback = /^(?:localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(hostname);
+  if (protocol === "http:" && !loopback && !config.allowPrivateAddresses) {
+    throw new ConfigError("CONCORDAT_ORIGIN", "must begin with https:// outside loopback.");
+  }
+  if (config.deliveryRetryCapMs < config.deliveryRetryBaseMs) {
+    throw new ConfigError("CONCORDAT_DELIVERY_RETRY_CAP_MS", "is below CONCORDAT_DELIVERY_RETRY_BASE_MS.");
+  }
+}
+
+const parseText = (text: string): string => text;
+
+function parseOrigin(text: string, setting: string): string {
+  if (!URL.canParse(text) || !/^https?:$/.test(new URL(text).protocol) || new URL(text).origin !== text) {
+    throw new ConfigError(setting, "is an origin: scheme, host and port without path, like https://lyon.example");
+  }
+  return text;
+}
+
+const list = (text: string) =>
+  text
+    .split(",")
+    .map((item) => item.trim())
+    .filter((item) => item !== "");
+
+const parseOrigins = (text: string, setting: string) => list(text).map((item) => parseOrigin(item, setting));
+
+function parseListen(text: string, setting: string) {
+  const match = /^(?:\[([0-9a-f:.]+)\]|([^:[\]]+)):(\d{1,5})$/i.exec(text);
+  const port = Number(match?.[3]);
+  if (!match || port > 65_535) throw new ConfigError(setting, "is host:port, like 127.0.0.1:8000 or [::1]:8000");
+  return { host: match[1] ?? match[2] ?? "", port };
+}
+
+function parseFlag(text: string, setting: string): boolean {
+  if (text !== "true" && text !== "false") throw new ConfigError(setting, "is true or false.");
+  return text === "true";
+}
+
+function parseNetworks(text: string, setting: string): readonly string[] {
+  const networks = list(text);
+  const bad = networks.find((network) => !ipaddr.isValidCIDR(network));
+  if (bad !== undefined) throw new ConfigError(setting, `holds something that is no CIDR like 10.8.0.0/16: ${bad}`);
+  return networks;
+}
+
+function parseDatabaseUrl(text: string, setting: string): string {
+  if (!URL.canParse(text) || !/^postgres(?:ql)?:$/.test(new URL(text).protocol)) {
+    throw new ConfigError(setting, "is a URL like postgres://user@host/database");
+  }
+  return text;
+}
+
+function parseHttpUrl(text: string, setting: string): string {
+  if (!URL.canParse(text) || !/^https?:$/.test(new URL(text).protocol)) {
+    throw new ConfigError(setting, "is a URL like http://proxy.example:3128");
+  }
+  return text;
+}
+
+function parsePassword(text: string, setting: string): string {
+  if (text.length < leastPassword || wellKnownPasswords.has(text.toLowerCase())) {
+    throw new ConfigError(setting, `needs at least ${leastPassword} characters and must not be a well-known one.`);
+  }
+  return text;
+}
+
+function parseLogLevel(text: string, setting: string): LogLevel {
+  const level = logLevels.find((name) => name === text);
+  if (!level) throw new ConfigError(setting, `is one of ${logLevels.join(", ")}.`);
+  return level;
+}
+
+const parseInteger = (least: number, greatest: number) => (text: string, setting: string) => {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || value < least || value > greatest) {
+    throw new ConfigError(setting, `is a whole number from ${least} to ${greatest}.`);
+  }
+  return value;
+};

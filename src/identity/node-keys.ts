@@ -1,0 +1,154 @@
+/** The node's own keys, and the record of who this node is (docs/protocol.md, "Identifiers and documents"). */
+import { createPrivateKey, createPublicKey, generateKeyPair, type KeyObject } from "node:crypto";
+import { open, readFile, rename } from "node:fs/promises";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { encodeMultikey, type PrivateJwk, type PublicJwk, parsePublicJwk, thumbprint } from "../crypto/keys.ts";
+import { ConcordatError } from "../errors.ts";
+import { assertStrongKey } from "../signatures/strong-key.ts";
+import type { Tx } from "../storage/database.ts";
+import { nodes } from "../storage/schema.ts";
+
+export interface NodeKeys {
+  /** Signs draft-cavage requests; named `#main-key`. */
+  readonly rsa: { readonly privateKey: KeyObject; readonly publicKeyPem: string; readonly kid: string };
+  /** Signs receipts and access tokens; named `#ed25519-key`. */
+  readonly ed25519: {
+    readonly kid: string;
+    readonly privateJwk: PrivateJwk;
+    readonly publicJwk: PublicJwk;
+    readonly multibase: string;
+  };
+  /** What keyids end in after a rotation: `-2`, `-3`. */
+  readonly suffix: string;
+}
+
+/** The secret form: what the file and `CONCORDAT_NODE_KEYS` hold. */
+interface NodeKeysSecret {
+  readonly rsa: string;
+  readonly ed25519: PrivateJwk;
+}
+
+const fileName = "node-keys.json";
+const generate = promisify(generateKeyPair);
+
+/**
+ * The keys from `secret` (JSON), else from the data directory, where they are made at the first start (mode 0600).
+ * @throws {ConcordatError} `node_keys` when they cannot be read, `weak_key`
+ */
+export async function loadNodeKeys({
+  dataDir,
+  secret,
+}: {
+  readonly dataDir: string;
+  readonly secret?: string | undefined;
+}): Promise<NodeKeys> {
+  if (secret !== undefined) return parseNodeKeys(secret, "CONCORDAT_NODE_KEYS");
+  const path = join(dataDir, fileName);
+  const stored = await readFile(path, "utf8").catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return null;
+    throw new ConcordatError("node_keys", `The node's keys in ${path} cannot be read (${error.code}).`, {
+      cause: error,
+    });
+  });
+  if (stored !== null) return parseNodeKeys(stored, path);
+  const made = await makeSecret();
+  await writeWhole(path, made);
+  return parseNodeKeys(made, path);
+}
+
+/** The keys as one JSON secret, for several processes. */
+export function exportNodeKeys({ rsa, ed25519 }: NodeKeys): string {
+  const secret: NodeKeysSecret = {
+    rsa: rsa.privateKey.export({ format: "pem", type: "pkcs8" }).toString(),
+    ed25519: ed25519.privateJwk,
+  };
+  return JSON.stringify(secret);
+}
+
+async function makeSecret(): Promise<string> {
+  const rsa = await generate("rsa", { modulusLength: 2048 });
+  const ed25519 = await generate("ed25519", {});
+  return JSON.stringify({
+    rsa: rsa.privateKey.export({ format: "pem", type: "pkcs8" }).toString(),
+    ed25519: ed25519.privateKey.export({ format: "jwk" }),
+  });
+}
+
+/** All of it or nothing: a crash in the middle leaves no half file under the name. */
+async function writeWhole(path: string, text: string): Promise<void> {
+  const file = await open(`${path}.new`, "w", 0o600);
+  try {
+    await file.writeFile(text);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(`${path}.new`, path);
+}
+
+function parseNodeKeys(text: string, place: string): NodeKeys {
+  try {
+    const secret = JSON.parse(text) as NodeKeysSecret;
+    const rsaKey = createPrivateKey(secret.rsa);
+    const rsaPublic = createPublicKey(rsaKey);
+    const edKey = createPrivateKey({ key: { ...secret.ed25519 }, format: "jwk" });
+    const edPublic = createPublicKey(edKey);
+    assertStrongKey(rsaPublic);
+    assertStrongKey(edPublic);
+    const publicJwk = parsePublicJwk(edPublic.export({ format: "jwk" }), "Ed25519");
+    if (publicJwk === null || rsaKey.asymmetricKeyType !== "rsa") throw new Error("not an RSA and an Ed25519 key");
+    const { d } = edKey.export({ format: "jwk" });
+    return {
+      rsa: {
+        privateKey: rsaKey,
+        publicKeyPem: rsaPublic.export({ format: "pem", type: "spki" }).toString(),
+        kid: thumbprint(rsaPublic.export({ format: "jwk" }) as Record<string, unknown>),
+      },
+      ed25519: {
+        kid: thumbprint(publicJwk),
+        publicJwk,
+        privateJwk: { ...publicJwk, d: d as string },
+        multibase: encodeMultikey(publicJwk),
+      },
+      suffix: "",
+    };
+  } catch (error) {
+    if (error instanceof ConcordatError) throw error;
+    throw new ConcordatError(
+      "node_keys",
+      `${place} does not hold the node's keys; it is the JSON that \`concordat node-keys export\` writes.`,
+      { cause: error },
+    );
+  }
+}
+
+/**
+ * Records origin and keys at the first start; later refuses another origin or other keys: peers have pinned both.
+ * @throws {ConcordatError} `origin_changed`, `node_keys_changed`, naming both values
+ */
+export async function claimNode(
+  tx: Tx,
+  { origin, keys, now }: { readonly origin: string; readonly keys: NodeKeys; readonly now: Date },
+): Promise<void> {
+  const own = { origin, rsaThumbprint: keys.rsa.kid, ed25519Thumbprint: keys.ed25519.kid };
+  await tx
+    .insert(nodes)
+    .values({ ...own, createdAt: now })
+    .onConflictDoNothing();
+  const [node] = await tx.select().from(nodes);
+  if (!node) throw new ConcordatError("node_missing", "The database has lost the record of this node.");
+  if (node.origin !== origin) {
+    throw new ConcordatError(
+      "origin_changed",
+      `CONCORDAT_ORIGIN is ${origin}, but this database belongs to ${node.origin}: set it back, or start with another database.`,
+    );
+  }
+  if (node.rsaThumbprint !== own.rsaThumbprint || node.ed25519Thumbprint !== own.ed25519Thumbprint) {
+    throw new ConcordatError(
+      "node_keys_changed",
+      `The node's Ed25519 key is ${own.ed25519Thumbprint}, but this database belongs to ${node.ed25519Thumbprint}: ` +
+        "bring back the node-keys.json that belongs to it (or CONCORDAT_NODE_KEYS).",
+    );
+  }
+}
