@@ -1,0 +1,127 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import * as assert from "uvu/assert";
+import { suite } from "../harness/suite.ts";
+import { run } from "./terminal.ts";
+
+const test = suite("the command line");
+
+async function withDirectory(use: (directory: string) => Promise<void>): Promise<void> {
+  const directory = await mkdtemp(join(tmpdir(), "concordat-cli-"));
+  try {
+    await use(directory);
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+}
+
+test("shows help and ends with 0", async () => {
+  const { code, out, err } = await run(["--help"]);
+  assert.is(code, 0);
+  assert.match(out, "projects");
+  assert.is(err, "");
+});
+
+/** Every command there is, by asking each for its help. */
+async function commandsBelow(path: readonly string[]): Promise<readonly (readonly string[])[]> {
+  const { code, out } = await run([...path, "--help"]);
+  assert.is(code, 0, path.join(" "));
+  const section = out.split("\nCommands:\n")[1];
+  if (section === undefined) return [path];
+  const names = [...section.matchAll(/^ {2}([a-z][a-z-]*)/gm)]
+    .map(([, name]) => String(name))
+    .filter((name) => name !== "help");
+  return (await Promise.all(names.map((name) => commandsBelow([...path, name])))).flat();
+}
+
+test("offers --help and --json at every command", async () => {
+  const commands = await commandsBelow([]);
+  assert.ok(commands.length > 30, `only ${commands.length} were found`);
+  for (const path of commands) {
+    const { out } = await run([...path, "--help"]);
+    assert.match(out, "--json", path.join(" "));
+  }
+});
+
+test("ends with 2 on wrong usage and suggests what was meant", async () => {
+  const { code, err } = await run(["projcts", "list"]);
+  assert.is(code, 2);
+  assert.match(err, "error usage: unknown command 'projcts'");
+  assert.match(err, "projects");
+});
+
+test("suggests an option, too", async () => {
+  const { code, err } = await run(["projects", "list", "--jsn"]);
+  assert.is(code, 2);
+  assert.match(err, "--json");
+});
+
+test("reports wrong usage as one JSON object with --json", async () => {
+  const { code, out, err } = await run(["admin", "peers", "request", "not an origin", "--json"]);
+  assert.is(code, 2);
+  assert.is(out, "");
+  const report = JSON.parse(err);
+  assert.is(report.code, "usage");
+  assert.match(report.message, "must be an origin");
+});
+
+for (const [what, argv] of [
+  ["a missing argument", ["admin", "platforms", "create"]],
+  ["a missing option", ["join", "https://ouest.example"]],
+  ["a group without a command", ["admin", "peers"]],
+  ["a date that does not exist", ["projects", "share", "CODE", "hcl@lyon.example", "--until", "2026-02-30"]],
+  ["an address without a host", ["projects", "share", "CODE", "hcl"]],
+  ["a right that does not exist", ["admin", "platforms", "create", "X", "--rights", "projects:read,everything"]],
+  ["a state that does not exist", ["admin", "deliveries", "list", "--state", "lost"]],
+  ["an origin with a path", ["admin", "login", "https://ouest.example/api"]],
+] as const) {
+  test(`calls ${what} wrong usage`, async () => {
+    const { code, out } = await run([...argv, "--json"]);
+    assert.is(code, 2);
+    assert.is(out, "");
+  });
+}
+
+test("says what to do where there is no vault, without making one", () =>
+  withDirectory(async (directory) => {
+    const settings = () => ({ vaultDir: join(directory, "nowhere") });
+    const { code, err } = await run(["projects", "list", "--json"], { settings });
+    assert.is(code, 1);
+    assert.is(JSON.parse(err).code, "vault_missing");
+  }));
+
+test("says what to do where the administrator has not logged in", () =>
+  withDirectory(async (directory) => {
+    const { code, err } = await run(["admin", "peers", "list"], { settings: () => ({ vaultDir: directory }) });
+    assert.is(code, 1);
+    assert.match(err, "error not_logged_in");
+    assert.match(err, "concordat admin login ORIGIN");
+  }));
+
+test("names the file that cannot be read", () =>
+  withDirectory(async (directory) => {
+    const file = join(directory, "project.json");
+    const argv = ["projects", "create", "--file", file, "--json"];
+    const { code, err } = await run(argv, { settings: () => ({ vaultDir: directory }) });
+    assert.is(code, 1);
+    assert.is(JSON.parse(err).code, "unreadable_file");
+    assert.is(JSON.parse(err).file, file);
+  }));
+
+test("never takes a password as an argument", async () => {
+  const { code } = await run(["admin", "login", "https://ouest.example", "--password", "secret"]);
+  assert.is(code, 2);
+});
+
+test("says that an instance does not answer", () =>
+  withDirectory(async (directory) => {
+    // Port 1 of loopback: nothing listens there.
+    const argv = ["admin", "login", "http://127.0.0.1:1", "--json"];
+    const { code, err } = await run(argv, { settings: () => ({ vaultDir: directory }), answers: ["a password"] });
+    assert.is(code, 1);
+    assert.is(JSON.parse(err).code, "instance_unreachable");
+    assert.is(JSON.parse(err).origin, "http://127.0.0.1:1");
+  }));
+
+test.run();
