@@ -1,0 +1,202 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { type AddressInfo, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Config } from "../../src/config.ts";
+import pg from "pg";
+import { createNode, type Node } from "../../src/node.ts";
+import { openPglite } from "../../src/storage/pglite.ts";
+import { createLog } from "../../src/telemetry/log.ts";
+import { createRest, type Json, logIn, type Rest } from "./rest.ts";
+import { freshDatabaseUrl } from "./servers.ts";
+import { until } from "./until.ts";
+
+/** A node of a test: in this process, or as `concordat serve` in one of its own, with stores that nobody else has. */
+export interface TestNode extends AsyncDisposable {
+  readonly origin: string;
+  readonly store: Store;
+  readonly dataDir: string;
+  readonly databaseUrl: string | undefined;
+  /** The administrator, logged in; a new token after each start. */
+  readonly admin: Rest;
+  /** Everything that the node has logged or printed, over all its starts. */
+  readonly log: () => string;
+  /** Stops it in order; its stores stay. */
+  stop(): Promise<void>;
+  /** Starts it again on the same origin and stores. */
+  start(): Promise<void>;
+  /** Ends a child process at once, by SIGKILL. */
+  kill(): Promise<void>;
+  /** Reads the node's database: while it runs only on PostgreSQL, stopped also on PGlite. */
+  query(text: string): Promise<Json[]>;
+  /** Every table with its rows as JSON texts, in order. */
+  dump(except?: readonly string[]): Promise<Record<string, string[]>>;
+}
+
+export type Store = "pglite" | "postgres";
+
+export interface NodeOptions {
+  readonly store?: Store;
+  /** In a process of its own; killing needs this. */
+  readonly child?: boolean;
+  readonly clock?: () => Date;
+  readonly config?: Partial<Config>;
+  /** Settings of a child process. */
+  readonly environment?: Readonly<Record<string, string>>;
+}
+
+const password = "not-a-secret-in-a-test";
+
+/** Starts a node on a free port of loopback. @throws without PostgreSQL when the store is PostgreSQL */
+export async function startNode(options: NodeOptions = {}): Promise<TestNode> {
+  const { store = "pglite" } = options;
+  const databaseUrl = store === "postgres" ? await freshDatabaseUrl() : undefined;
+  if (store === "postgres" && databaseUrl === undefined) throw new Error("the test needs PostgreSQL: skip its suite");
+  const dataDir = await mkdtemp(join(tmpdir(), "concordat-node-"));
+  const port = await freePort();
+  const origin = `http://127.0.0.1:${port}`;
+  const text: string[] = [];
+  const base = { origin, port, dataDir, databaseUrl, text, options };
+  const open = () => (options.child === true ? openChild(base) : openInside(base));
+  let running: Running | undefined;
+  let admin = createRest(origin);
+
+  const start = async () => {
+    running = await open();
+    admin = await logIn(origin, "admin", password);
+  };
+  const stop = async () => {
+    const before = running;
+    running = undefined;
+    await before?.stop();
+  };
+  // One reader for all queries: connecting takes longer than asking.
+  let reader: pg.Client | undefined;
+  const query = async (statement: string): Promise<Json[]> => {
+    if (databaseUrl === undefined) {
+      if (running !== undefined) throw new Error("stop the node before reading PGlite");
+      const database = await openPglite(join(dataDir, "database"));
+      try {
+        return ((await database.db.execute(statement)) as unknown as { rows: Json[] }).rows;
+      } finally {
+        await database.close();
+      }
+    }
+    if (reader === undefined) {
+      reader = new pg.Client({ connectionString: databaseUrl });
+      await reader.connect();
+    }
+    return (await reader.query(statement)).rows;
+  };
+
+  try {
+    await start();
+  } catch (error) {
+    await rm(dataDir, { recursive: true, force: true });
+    throw new Error(`the node did not start:\n${text.join("")}`, { cause: error });
+  }
+  return {
+    origin,
+    store,
+    dataDir,
+    databaseUrl,
+    get admin() {
+      return admin;
+    },
+    log: () => text.join(""),
+    start,
+    stop,
+    async kill() {
+      const before = running;
+      running = undefined;
+      await before?.kill();
+    },
+    query,
+    async dump(except = []) {
+      const names = "select table_name from information_schema.tables where table_schema = 'public'";
+      const tables = (await query(names)).map(({ table_name: name }) => String(name));
+      const parts = tables
+        .filter((name) => !except.includes(name))
+        .map((name) => `select '${name}' as name, row_to_json(t)::text as row from "${name}" t`);
+      const dumped: Record<string, string[]> = {};
+      for (const { name, row } of await query(parts.join(" union all "))) {
+        dumped[String(name)] = [...(dumped[String(name)] ?? []), String(row)];
+      }
+      for (const rows of Object.values(dumped)) rows.sort();
+      return dumped;
+    },
+    async [Symbol.asyncDispose]() {
+      await stop();
+      await reader?.end();
+      await rm(dataDir, { recursive: true, force: true });
+    },
+  };
+}
+
+interface Base {
+  readonly origin: string;
+  readonly port: number;
+  readonly dataDir: string;
+  readonly databaseUrl: string | undefined;
+  readonly text: string[];
+  readonly options: NodeOptions;
+}
+
+interface Running {
+  stop(): Promise<void>;
+  kill(): Promise<void>;
+}
+
+async function openInside({ origin, port, dataDir, databaseUrl, text, options }: Base): Promise<Running> {
+  const log = createLog({ level: "debug", write: (line) => text.push(line) });
+  const config: Config = { ...testConfig({ origin, port, dataDir, databaseUrl }), ...options.config };
+  const node: Node = await createNode(config, { log, ...(options.clock ? { clock: options.clock } : {}) });
+  return {
+    stop: () => node.close(),
+    kill: () => {
+      throw new Error("only a child process can be killed");
+    },
+  };
+}
+
+async function openChild({ origin, port, dataDir, databaseUrl, text, options }: Base): Promise<Running> {
+  const environment: Record<string, string> = {
+    PATH: process.env.PATH ?? "",
+    HOME: dataDir,
+    CONCORDAT_ORIGIN: origin,
+    CONCORDAT_LISTEN: `127.0.0.1:${port}`,
+    CONCORDAT_DATA_DIR: dataDir,
+    CONCORDAT_ADMIN_PASSWORD: password,
+    CONCORDAT_ALLOW_PRIVATE_ADDRESSES: "true",
+    CONCORDAT_DELIVERY_RETRY_BASE_MS: String(retryBase),
+    CONCORDAT_DELIVERY_RETRY_CAP_MS: String(retryCap),
+    ...(databaseUrl === undefined ? {} : { CONCORDAT_DATABASE_URL: databaseUrl }),
+    ...options.environment,
+  };
+  const program = join(import.meta.dirname, "..", "..", "src", "main.js");
+  // In a working directory of its own: a `.env` of whoever runs the tests is none of the node's business.
+  const child = spawn(process.execPath, [program, "serve"], { cwd: dataDir, env: environment, stdio: ["ignore", "pipe", "pipe"] });
+  for (const stream of [child.stdout, child.stderr]) stream.on("data", (octets) => text.push(String(octets)));
+  const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()));
+  const signal = async (name: NodeJS.Signals) => {
+    if (!hasEnded(child)) child.kill(name);
+    await ended;
+  };
+  try {
+    await until("the child process is ready", async () => {
+      if (hasEnded(child)) return "ended";
+      return (await fetch(`${origin}/ready`)).ok && "ready";
+    });
+    if (hasEnded(child)) throw new Error(`the node ended with ${child.exitCode ?? child.signalCode}`);
+  } catch (error) {
+    await signal("SIGKILL");
+    throw error;
+  }
+  return { stop: () => signal("SIGTERM"), kill: () => signal("SIGKILL") };
+}
+
+const hasEnded = (child: ChildProcess) => child.exitCode !== null || child.signalCode !== null;
+
+const retryBase = 40;
+const retryCap = 400;
