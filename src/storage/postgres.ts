@@ -59,7 +59,11 @@ export async function openPostgres(
       client.release(broken);
     }
   };
-  const close = () => pool.end();
+  let closed: Promise<void> | undefined;
+  const close = () => {
+    closed ??= pool.end();
+    return closed;
+  };
 
   try {
     await withClient(async (client) => {

@@ -1,0 +1,114 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { sql } from "drizzle-orm";
+import * as assert from "uvu/assert";
+import { ConcordatError } from "../../src/errors.ts";
+import { openDatabase } from "../../src/storage/database.ts";
+import { roles } from "../../src/storage/schema.ts";
+import { suite } from "../harness/suite.ts";
+
+const test = suite("PGlite on disk");
+
+let root = "";
+test.before(async () => {
+  root = await mkdtemp(join(tmpdir(), "concordat-pglite-"));
+});
+test.after(() => rm(root, { recursive: true }));
+
+const children: ChildProcess[] = [];
+test.after(() => {
+  for (const child of children) child.kill("SIGKILL");
+});
+
+/** A process that opens the directory and commits for ever; its lines come one by one. */
+function hold(dataDir: string) {
+  const program = fileURLToPath(new URL("./hold-database.js", import.meta.url));
+  const child = spawn(process.execPath, [program, dataDir], { stdio: ["ignore", "pipe", "inherit"] });
+  children.push(child);
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  return {
+    line: async (): Promise<string> => (await lines.next()).value ?? "",
+    async kill(): Promise<string[]> {
+      child.kill("SIGKILL");
+      const rest: string[] = [];
+      for (let next = await lines.next(); !next.done; next = await lines.next()) rest.push(next.value);
+      if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
+      return rest;
+    },
+  };
+}
+
+test("keeps every acknowledged commit, and no half of one, over a SIGKILL", async () => {
+  const dataDir = join(root, "killed");
+  const acknowledged: string[] = [];
+  for (const commits of [40, 3]) {
+    const holder = hold(dataDir);
+    assert.is(await holder.line(), "open");
+    for (let n = 0; n < commits; n += 1) acknowledged.push(await holder.line());
+    acknowledged.push(...(await holder.kill()));
+  }
+
+  await using database = await openDatabase({ dataDir });
+  const names = new Set((await database.db.select({ name: roles.name }).from(roles)).map(({ name }) => name));
+  const lost = acknowledged.filter((id) => !names.has(`a ${id}`) || !names.has(`b ${id}`));
+  assert.equal(lost, []);
+  assert.is(names.size % 2, 0);
+});
+
+test("refuses a second process on its directory and names it", async () => {
+  const dataDir = join(root, "killed");
+  await using _first = await openDatabase({ dataDir });
+  const second = hold(dataDir);
+  const answer = await second.line();
+  assert.match(answer, /^failed data_directory_in_use /);
+  assert.match(answer, dataDir);
+});
+
+test("refuses a second opening in one process, and leaves the first usable", async () => {
+  const dataDir = join(root, "killed");
+  await using first = await openDatabase({ dataDir });
+  const error = await openDatabase({ dataDir }).catch((thrown: unknown) => thrown);
+  assert.instance(error, ConcordatError);
+  assert.is((error as ConcordatError).code, "data_directory_in_use");
+  await first.db.execute(sql`select 1`);
+});
+
+test("flushes: fsync is on, by a method that reaches the disk, and nobody else may look", async () => {
+  const dataDir = join(root, "killed");
+  await using database = await openDatabase({ dataDir });
+  const [settings] = await database.db
+    .select({ fsync: sql`current_setting('fsync')`, method: sql`current_setting('wal_sync_method')` })
+    .from(sql`(values (1)) as one`);
+  assert.equal(settings, { fsync: "on", method: "fsync" });
+  assert.is((await stat(dataDir)).mode & 0o777, 0o700);
+  assert.is((await stat(join(dataDir, "cluster"))).mode & 0o777, 0o700);
+});
+
+test("starts after a first start that was killed while it unpacked the seed", async () => {
+  const dataDir = join(root, "interrupted");
+  const first = hold(dataDir);
+  // Killed as soon as files appear beside the cluster's place.
+  for (;;) {
+    const files = await readdir(join(dataDir, "cluster.new")).catch(() => []);
+    if (files.length > 2) break;
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  assert.equal(await first.kill(), []);
+  assert.equal(await readdir(dataDir).then((names) => names.includes("cluster")), false);
+  await writeFile(join(dataDir, "cluster.new", "left-behind"), "");
+
+  const second = hold(dataDir);
+  assert.is(await second.line(), "open");
+  await second.line();
+  await second.kill();
+  const names = await readdir(dataDir);
+  assert.equal(names.sort(), ["cluster", "lock"]);
+  assert.not((await readdir(join(dataDir, "cluster"))).includes("left-behind"));
+});
+
+test.run();
