@@ -3,9 +3,10 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Config } from "../../src/config.ts";
+import { Writable } from "node:stream";
 import pg from "pg";
-import { createNode, type Node } from "../../src/node.ts";
+import { readConfig } from "../../src/config.ts";
+import { createNode } from "../../src/node.ts";
 import { openPglite } from "../../src/storage/pglite.ts";
 import { createLog } from "../../src/telemetry/log.ts";
 import { createRest, type Json, logIn, type Rest } from "./rest.ts";
@@ -41,8 +42,7 @@ export interface NodeOptions {
   /** In a process of its own; killing needs this. */
   readonly child?: boolean;
   readonly clock?: () => Date;
-  readonly config?: Partial<Config>;
-  /** Settings of a child process. */
+  /** Settings besides those that the harness makes. */
   readonly environment?: Readonly<Record<string, string>>;
 }
 
@@ -57,7 +57,20 @@ export async function startNode(options: NodeOptions = {}): Promise<TestNode> {
   const port = await freePort();
   const origin = `http://127.0.0.1:${port}`;
   const text: string[] = [];
-  const base = { origin, port, dataDir, databaseUrl, text, options };
+  const environment = {
+    CONCORDAT_ORIGIN: origin,
+    CONCORDAT_LISTEN: `127.0.0.1:${port}`,
+    CONCORDAT_DATA_DIR: dataDir,
+    CONCORDAT_ADMIN_PASSWORD: password,
+    CONCORDAT_ALLOW_PRIVATE_ADDRESSES: "true",
+    CONCORDAT_LOG_LEVEL: "debug",
+    // Short enough that a test sees several attempts.
+    CONCORDAT_DELIVERY_RETRY_BASE_MS: "40",
+    CONCORDAT_DELIVERY_RETRY_CAP_MS: "400",
+    ...(databaseUrl === undefined ? {} : { CONCORDAT_DATABASE_URL: databaseUrl }),
+    ...options.environment,
+  };
+  const base = { origin, dataDir, text, environment, clock: options.clock };
   const open = () => (options.child === true ? openChild(base) : openInside(base));
   let running: Running | undefined;
   let admin = createRest(origin);
@@ -135,12 +148,11 @@ export async function startNode(options: NodeOptions = {}): Promise<TestNode> {
 }
 
 interface Base {
+  readonly environment: Readonly<Record<string, string>>;
   readonly origin: string;
-  readonly port: number;
   readonly dataDir: string;
-  readonly databaseUrl: string | undefined;
   readonly text: string[];
-  readonly options: NodeOptions;
+  readonly clock: (() => Date) | undefined;
 }
 
 interface Running {
@@ -148,35 +160,30 @@ interface Running {
   kill(): Promise<void>;
 }
 
-async function openInside({ origin, port, dataDir, databaseUrl, text, options }: Base): Promise<Running> {
-  const log = createLog({ level: "debug", write: (line) => text.push(line) });
-  const config: Config = { ...testConfig({ origin, port, dataDir, databaseUrl }), ...options.config };
-  const node: Node = await createNode(config, { log, ...(options.clock ? { clock: options.clock } : {}) });
+async function openInside({ environment, dataDir, text, clock }: Base): Promise<Running> {
+  const config = readConfig(environment, { cwd: dataDir });
+  const stream = new Writable({
+    write(line, _encoding, done) {
+      text.push(String(line));
+      done();
+    },
+  });
+  const log = createLog({ level: config.logLevel, stream });
+  const node = await createNode(config, { log, ...(clock === undefined ? {} : { clock }) });
   return {
     stop: () => node.close(),
-    kill: () => {
-      throw new Error("only a child process can be killed");
-    },
+    kill: () => Promise.reject(new Error("only a child process can be killed")),
   };
 }
 
-async function openChild({ origin, port, dataDir, databaseUrl, text, options }: Base): Promise<Running> {
-  const environment: Record<string, string> = {
-    PATH: process.env.PATH ?? "",
-    HOME: dataDir,
-    CONCORDAT_ORIGIN: origin,
-    CONCORDAT_LISTEN: `127.0.0.1:${port}`,
-    CONCORDAT_DATA_DIR: dataDir,
-    CONCORDAT_ADMIN_PASSWORD: password,
-    CONCORDAT_ALLOW_PRIVATE_ADDRESSES: "true",
-    CONCORDAT_DELIVERY_RETRY_BASE_MS: String(retryBase),
-    CONCORDAT_DELIVERY_RETRY_CAP_MS: String(retryCap),
-    ...(databaseUrl === undefined ? {} : { CONCORDAT_DATABASE_URL: databaseUrl }),
-    ...options.environment,
-  };
+async function openChild({ environment, origin, dataDir, text }: Base): Promise<Running> {
   const program = join(import.meta.dirname, "..", "..", "src", "main.js");
   // In a working directory of its own: a `.env` of whoever runs the tests is none of the node's business.
-  const child = spawn(process.execPath, [program, "serve"], { cwd: dataDir, env: environment, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(process.execPath, [program, "serve"], {
+    cwd: dataDir,
+    env: { PATH: process.env.PATH ?? "", HOME: dataDir, ...environment },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (octets) => text.push(String(octets)));
   const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()));
   const signal = async (name: NodeJS.Signals) => {
@@ -198,5 +205,36 @@ async function openChild({ origin, port, dataDir, databaseUrl, text, options }: 
 
 const hasEnded = (child: ChildProcess) => child.exitCode !== null || child.signalCode !== null;
 
-const retryBase = 40;
-const retryCap = 400;
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+/** Makes two nodes peers of each other: `asking` requests, `asked` opens and approves. */
+export async function makePeers(asking: TestNode, asked: TestNode): Promise<void> {
+  await asking.admin.ok("POST", "/peers", { origin: asked.origin });
+  const pending = await until("the request arrives", async () => {
+    const peer = await findPeer(asked, asking.origin);
+    return peer?.state === "pending_in" ? peer : null;
+  });
+  await asked.admin.ok("POST", `/peers/${String(pending.id)}/open`, {});
+  await asked.admin.ok("POST", `/peers/${String(pending.id)}/approve`, {});
+  await until("the acceptance arrives", async () => (await findPeer(asking, asked.origin))?.state === "approved");
+}
+
+/** The peer of an origin, as the administrator of `node` sees it. */
+export async function findPeer(node: TestNode, origin: string): Promise<Json | undefined> {
+  return (await node.admin.list(`/peers?origin=${encodeURIComponent(origin)}`))[0];
+}
+
+/** Waits until nothing of `nodes` waits to be delivered. */
+export async function settle(...nodes: readonly TestNode[]): Promise<void> {
+  for (const node of nodes) {
+    await until(`${node.origin} has delivered everything`, async () => {
+      return (await node.admin.list("/deliveries?state=queued")).length === 0;
+    });
+  }
+}
