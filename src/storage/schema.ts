@@ -427,17 +427,15 @@ export const journal = pgTable(
   (t) => [index("journal_unnumbered").on(t.id).where(sql`${t.seq} is null`), index("journal_at").on(t.at)],
 );
 
-/** Answers to requests that carried an Idempotency-Key, written with their effect. */
+/** Requests that carried an Idempotency-Key; what they gave is encrypted under the key, of which this is the hash. */
 export const idempotencyKeys = pgTable(
   "idempotency_keys",
   {
     caller: text("caller").notNull(),
     key: text("key").notNull(),
     requestDigest: text("request_digest").notNull(),
-    status: integer("status").notNull(),
-    location: text("location"),
-    body: snapshot<unknown>("body"),
+    answer: text("answer").notNull(),
     createdAt: instant("created_at").notNull(),
   },
-  (t) => [primaryKey({ columns: [t.caller, t.key] })],
+  (t) => [primaryKey({ columns: [t.caller, t.key] }), index("idempotency_keys_created").on(t.createdAt)],
 );
