@@ -46,12 +46,14 @@ async function runAll(files: readonly TestFile[]): Promise<number> {
   const worker = async () => {
     for (let next = queue.shift(); next !== undefined && !stopping; next = queue.shift()) {
       const outcome = await runTestFile(next.file, { ...resolved.servers, prefix: next.prefix });
+      if (stopping) return;
       outcomes.push(outcome);
       printOutcome(outcome);
-      if (!stopping) await dropTraces(resolved, next.prefix);
+      await dropTraces(resolved, next.prefix);
     }
   };
   await Promise.all(Array.from({ length: filesAtOnce }, worker));
+  if (stopping) return 130;
   await resolved[Symbol.asyncDispose]();
   return printTotals(outcomes);
 }

@@ -37,7 +37,7 @@ export async function runTestFile(file: TestFile, servers: TestServers): Promise
   const started = performance.now();
   const child = spawn(process.execPath, ["--enable-source-maps", file.compiled], {
     detached: true,
-    stdio: ["ignore", "pipe", "pipe", "pipe"],
+    stdio: ["ignore", "pipe", "pipe", "pipe", "ipc"],
     env: { ...process.env, [reportDescriptorName]: "3", [testServersName]: JSON.stringify(servers) },
   });
   const group = child.pid;
@@ -189,6 +189,6 @@ async function ended(child: ChildProcess, group: number): Promise<Exit> {
   });
   await Promise.race([closed, waited]);
   clearTimeout(timer);
-  for (const stream of child.stdio) stream?.destroy();
+  for (const stream of child.stdio.slice(0, 4)) stream?.destroy();
   return exit;
 }

@@ -21,3 +21,9 @@ delete process.env[reportDescriptorName];
 export function report(line: ReportLine): void {
   if (descriptor !== undefined) writeSync(Number(descriptor), `${JSON.stringify(line)}\n`);
 }
+
+if (descriptor !== undefined && process.channel) {
+  // The runner was killed: nobody would stop this file, nor what it started in its process group, any more.
+  process.once("disconnect", () => process.kill(-process.pid, "SIGKILL"));
+  process.channel.unref();
+}
