@@ -112,9 +112,7 @@ CREATE TABLE "idempotency_keys" (
 	"caller" text NOT NULL,
 	"key" text NOT NULL,
 	"request_digest" text NOT NULL,
-	"status" integer NOT NULL,
-	"location" text,
-	"body" json,
+	"answer" text NOT NULL,
 	"created_at" timestamp (3) with time zone NOT NULL,
 	CONSTRAINT "idempotency_keys_caller_key_pk" PRIMARY KEY("caller","key")
 );
@@ -279,6 +277,7 @@ CREATE INDEX "activities_object" ON "activities" USING btree ("object_uri");--> 
 CREATE INDEX "deliveries_due" ON "deliveries" USING btree ("peer_id","next_attempt_at","seq") WHERE "deliveries"."state" = 'queued';--> statement-breakpoint
 CREATE INDEX "deliveries_seq" ON "deliveries" USING btree ("seq");--> statement-breakpoint
 CREATE INDEX "follow_requests_origin" ON "follow_requests" USING btree ("origin","arrived_at");--> statement-breakpoint
+CREATE INDEX "idempotency_keys_created" ON "idempotency_keys" USING btree ("created_at");--> statement-breakpoint
 CREATE INDEX "journal_unnumbered" ON "journal" USING btree ("id") WHERE "journal"."seq" is null;--> statement-breakpoint
 CREATE INDEX "journal_at" ON "journal" USING btree ("at");--> statement-breakpoint
 CREATE INDEX "key_bundles_encryption" ON "key_bundles" USING btree ("platform_uri","encryption_kid");--> statement-breakpoint

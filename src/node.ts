@@ -11,6 +11,7 @@ import type { HttpDependencies } from "./http/dependencies.ts";
 import { createGuardedFetch } from "./identity/guarded-fetch.ts";
 import { claimNode, loadNodeKeys } from "./identity/node-keys.ts";
 import { drainLane, type LaneDependencies, sweepLanes } from "./outbox/lanes.ts";
+import { dropOldBodies } from "./outbox/retention.ts";
 import { createFirstAdministrator, hasAdministrator } from "./registry/administrators.ts";
 import { createSequencer, sequenceJournal } from "./registry/sequencer.ts";
 import { type Database, openDatabase } from "./storage/database.ts";
@@ -38,6 +39,8 @@ export interface Node extends AsyncDisposable {
 
 /** How often the sweeper looks for what nobody woke. */
 const sweepMilliseconds = 5_000;
+/** How often old bodies are dropped. */
+const retentionMilliseconds = 3_600_000;
 /** What a request that is under way may still take when the node closes. */
 const graceMilliseconds = 8_000;
 
@@ -112,11 +115,15 @@ async function startNode(
   };
   await sweep();
   const sweeper = setInterval(() => void sweep().catch(onError), sweepMilliseconds);
+  const retention = setInterval(() => {
+    dropOldBodies(database.db, { now: clock(), days: config.activityRetentionDays }).catch(onError);
+  }, retentionMilliseconds);
 
   let closing: Promise<void> | undefined;
   const close = () => {
     closing ??= (async () => {
       clearInterval(sweeper);
+      clearInterval(retention);
       await closeServer(server);
       await closeOpened();
     })();

@@ -110,7 +110,12 @@ function refuseUnknown(ctx: Context, router: Router): void {
 export function createHttpServer(app: Koa): Server {
   const handle = app.callback();
   const server = createServer(
-    { headersTimeout: limits.headerMilliseconds, requestTimeout: 0, keepAliveTimeout: 65_000 },
+    {
+      headersTimeout: limits.headerMilliseconds,
+      connectionsCheckingInterval: 1_000,
+      requestTimeout: 0,
+      keepAliveTimeout: 65_000,
+    },
     (request, response) => {
       const hosts = request.rawHeaders.filter((name, at) => at % 2 === 0 && name.toLowerCase() === "host");
       if (hosts.length > 1) {

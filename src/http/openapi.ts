@@ -15,7 +15,10 @@ const problemSchema = z
   })
   .meta({ id: "Problem" });
 
-export function createOpenApi(routes: readonly Route[], { origin, version }: { origin: string; version: string }) {
+export function createOpenApi(
+  routes: readonly Route[],
+  { origin, version }: { origin: string; version: string },
+): object {
   const paths: ZodOpenApiPathsObject = {};
   for (const route of routes) {
     const path = `/api/v1${route.path.replace(/:(\w+)/g, "{$1}")}`;

@@ -7,6 +7,8 @@ import type Router from "@koa/router";
 import type { Context } from "koa";
 import { z } from "zod";
 import { Problem } from "../errors.ts";
+import type { Once } from "../outbox/once.ts";
+import { digestJson } from "../protocol/canonical-json.ts";
 import { type JsonObject, judgeShape } from "../protocol/objects.ts";
 import type { Permission, PlatformRight } from "../protocol/rights.ts";
 import { parseStrictJson } from "../protocol/strict-json.ts";
@@ -32,6 +34,8 @@ export interface Input<A extends Access, P, Q, B> {
   readonly query: Q;
   readonly body: B;
   readonly address: string;
+  /** With a POST that carried an Idempotency-Key: for `commitChange`. */
+  readonly once: Once | undefined;
 }
 
 export interface Answer {
@@ -94,6 +98,7 @@ export function mountRoutes(router: Router, routes: readonly Route[], dependenci
         query: route.query ? readShape(route.query, { ...ctx.query }) : {},
         body,
         address: dependencies.readAddress(ctx.req),
+        once: caller === null ? undefined : readOnce(ctx, caller, body),
       };
       await judgeIfMatch(ctx, route, input);
       answer(ctx, route, await route.handle(input));
@@ -112,6 +117,17 @@ function admit(access: Exclude<Access, "public">, caller: AdministratorCaller | 
     throw new Problem("right_missing", `This route needs ${needed}.`, { right: needed });
   }
   return caller;
+}
+
+/** @throws {Problem} `invalid` for a key that is too long */
+function readOnce(ctx: Context, caller: AdministratorCaller | PlatformCaller, body: unknown): Once | undefined {
+  const key = ctx.get("idempotency-key");
+  if (key === "" || ctx.method !== "POST") return undefined;
+  if (key.length > 255) {
+    const errors = [{ path: "Idempotency-Key", code: "too_big", message: "has at most 255 characters" }];
+    throw new Problem("invalid", "The Idempotency-Key is too long.", { errors });
+  }
+  return { caller: `${caller.kind}:${caller.id}`, key, requestDigest: digestJson([ctx.path, body ?? null]) };
 }
 
 /** JSON, or a form where the route takes one; no body at all is an empty object. */

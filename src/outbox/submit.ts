@@ -11,6 +11,7 @@ import {
 } from "../registry/projects.ts";
 import type { Database, Tx } from "../storage/database.ts";
 import { appendAnnouncements } from "./append.ts";
+import { changeOnce, type Once } from "./once.ts";
 
 export interface OutboxDependencies {
   readonly database: Database;
@@ -20,6 +21,8 @@ export interface OutboxDependencies {
   readonly wake: (lane: string, at?: Date) => void;
   /** Says that the journal has rows to number; called after the commit. */
   readonly numberJournal: () => void;
+  /** Set where the request may be repeated under an Idempotency-Key. */
+  readonly once?: Once | undefined;
 }
 
 export interface Change<T> {
@@ -32,8 +35,16 @@ export async function commitChange<T>(
   dependencies: OutboxDependencies,
   change: (tx: Tx, context: WriteContext) => Promise<Change<T>>,
 ): Promise<T> {
-  const { database, origin, clock, wake, numberJournal } = dependencies;
-  const { value, lanes } = await database.transaction((tx) => change(tx, { origin, now: clock() }));
+  const { database, origin, clock, wake, numberJournal, once } = dependencies;
+  let lanes: readonly string[] = [];
+  const value = await database.transaction(async (tx) => {
+    const now = clock();
+    return await changeOnce(tx, once, now, async () => {
+      const changed = await change(tx, { origin, now });
+      lanes = changed.lanes;
+      return changed.value;
+    });
+  });
   for (const lane of lanes) wake(lane);
   numberJournal();
   return value;

@@ -256,7 +256,14 @@ export async function listRecipients(tx: Tx, caller: PlatformCaller, request: Pa
     .select({ row: platforms, key: platforms.id, position: page.position })
     .from(platforms)
     .leftJoin(peers, eq(peers.origin, platforms.homeOrigin))
-    .where(and(ne(platforms.id, caller.id), isReachable, page.after))
+    .where(
+      and(
+        ne(platforms.id, caller.id),
+        eq(platforms.status, "active"),
+        or(isNull(platforms.homeOrigin), eq(peers.state, "approved")),
+        page.after,
+      ),
+    )
     .orderBy(...page.orderBy)
     .limit(page.limit);
   const bundles = await newestBundles(
@@ -276,17 +283,19 @@ export async function listRecipients(tx: Tx, caller: PlatformCaller, request: Pa
   });
 }
 
-/** Active, and local or of an approved peer (joined as `peers`). */
-const isReachable = and(eq(platforms.status, "active"), or(isNull(platforms.homeOrigin), eq(peers.state, "approved")));
-
-/** Which of `uris` a grant may name: active platforms, local or of approved peers. */
+/** Which of `uris` a grant may name: platforms of this node, and of peers that are approved or for now suspended. */
 export async function findReachable(tx: Tx, uris: readonly string[]): Promise<ReadonlyMap<string, PlatformRow>> {
   if (uris.length === 0) return new Map();
   const rows = await tx
     .select({ row: platforms })
     .from(platforms)
     .leftJoin(peers, eq(peers.origin, platforms.homeOrigin))
-    .where(and(inArray(platforms.uri, [...uris]), isReachable));
+    .where(
+      and(
+        inArray(platforms.uri, [...uris]),
+        or(isNull(platforms.homeOrigin), inArray(peers.state, ["approved", "suspended"])),
+      ),
+    );
   return new Map(rows.map(({ row }) => [row.uri, row]));
 }
 

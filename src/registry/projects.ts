@@ -22,7 +22,7 @@ import { nameCaller, type PlatformCaller, requireRight } from "./caller.ts";
 import { findEntities } from "./entities.ts";
 import { findFrameworks, frameworkKey } from "./frameworks.ts";
 import { recordEffects } from "./journal.ts";
-import { newestBundles } from "./key-bundles.ts";
+import { listKids, newestBundles } from "./key-bundles.ts";
 import { findReachable } from "./platforms.ts";
 import { readAccess } from "./project-views.ts";
 
@@ -90,7 +90,8 @@ export async function declareProject(
   await lockObject(tx, project.id);
   const before = await readRow(tx, project.id);
   if (before) {
-    if (before.digest === objectDigest(project) && before.ownerUri === caller.uri) {
+    const isSame = before.digest === objectDigest(project) && before.ownerUri === caller.uri;
+    if (isSame && before.deletedAt === null) {
       return { id: before.id, changed: false, announcements: [] };
     }
     throw new Problem("id_taken", "An object of that id exists.");
@@ -268,9 +269,12 @@ async function judgeContent(tx: Tx, judged: JudgedShape<Project>, now: Date): Pr
   if (envelope.sender !== owner) throw new Problem("envelope_binding", "The envelope's sender is not the owner.");
   const parties = [owner, ...grants.filter((grant) => isLive(grant, now)).map((grant) => grant.platform)];
   const bundles = await newestBundles(tx, parties);
+  // Whoever held access before may be the one for whom it is still sealed.
+  const history = await listKids(tx, [...parties, ...(await listHolders(tx, project.id))]);
   const stale = judgeSubmittedKids({
     kids: envelope.kids,
     parties,
+    history,
     newestKids: new Map([...bundles].map(([platform, bundle]) => [platform, bundle.encryptionKid])),
   });
   if (!stale.accepted) {

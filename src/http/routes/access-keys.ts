@@ -55,7 +55,7 @@ export function accessKeyRoutes(dependencies: HttpDependencies): readonly Route[
       access: { administrator: "manage_access_keys" },
       body: newAccessKeySchema.extend({ platform_id: z.uuid() }),
       answer: { status: 201, schema: issuedAccessKeySchema },
-      handle: async ({ caller, body }) => {
+      handle: async ({ caller, body, once }) => {
         const wanted = {
           platformId: body.platform_id,
           label: body.label,
@@ -63,7 +63,7 @@ export function accessKeyRoutes(dependencies: HttpDependencies): readonly Route[
           endsAt: instant(body.end_datetime),
           rights: body.rights,
         };
-        const key = await commitChange(dependencies, async (tx, { now }) => ({
+        const key = await commitChange({ ...dependencies, once }, async (tx, { now }) => ({
           value: await issueAccessKey(tx, caller, wanted, { now, days: accessKeyDays }),
           lanes: [],
         }));

@@ -41,9 +41,9 @@ export function deliveryRoutes(dependencies: HttpDependencies): readonly Route[]
       params: idParams,
       body: z.strictObject({}),
       answer: { status: 200, schema: deliverySchema },
-      handle: async ({ caller, params }) => ({
+      handle: async ({ caller, params, once }) => ({
         status: 200,
-        body: await commitChange(dependencies, async (tx, { now }) => {
+        body: await commitChange({ ...dependencies, once }, async (tx, { now }) => {
           const { delivery, lane } = await retryDelivery(tx, caller, params.id, now);
           return { value: delivery, lanes: [lane] };
         }),
@@ -57,9 +57,9 @@ export function deliveryRoutes(dependencies: HttpDependencies): readonly Route[]
       params: idParams,
       body: z.strictObject({}),
       answer: { status: 200, schema: deliverySchema },
-      handle: async ({ caller, params }) => ({
+      handle: async ({ caller, params, once }) => ({
         status: 200,
-        body: await commitChange(dependencies, async (tx, { now }) => ({
+        body: await commitChange({ ...dependencies, once }, async (tx, { now }) => ({
           value: await discardDelivery(tx, caller, params.id, now),
           lanes: [],
         })),

@@ -29,8 +29,8 @@ export function peerRoutes(dependencies: HttpDependencies): readonly Route[] {
       access,
       body: z.strictObject({ origin: z.string().max(2048) }),
       answer: { status: 201, schema: peerSchema },
-      handle: async ({ caller, body }) => {
-        const peer = await requestPeering(dependencies, caller, body.origin);
+      handle: async ({ caller, body, once }) => {
+        const peer = await requestPeering({ ...dependencies, once }, caller, body.origin);
         return { status: 201, location: `/api/v1/peers/${peer.id}`, body: peer };
       },
     }),
@@ -54,9 +54,9 @@ export function peerRoutes(dependencies: HttpDependencies): readonly Route[] {
         status: 200,
         schema: peerSchema.extend({ signature_verified: z.boolean() }).meta({ id: "OpenedPeer" }),
       },
-      handle: async ({ caller, params }) => ({
+      handle: async ({ caller, params, once }) => ({
         status: 200,
-        body: await openPeering(dependencies, caller, params.id),
+        body: await openPeering({ ...dependencies, once }, caller, params.id),
       }),
     }),
     defineRoute({
@@ -67,9 +67,9 @@ export function peerRoutes(dependencies: HttpDependencies): readonly Route[] {
       params: idParams,
       body: z.strictObject({ fingerprint: z.string().max(100).optional() }),
       answer: { status: 200, schema: peerSchema },
-      handle: async ({ caller, params, body }) => ({
+      handle: async ({ caller, params, body, once }) => ({
         status: 200,
-        body: await approvePeering(dependencies, caller, params.id, body.fingerprint),
+        body: await approvePeering({ ...dependencies, once }, caller, params.id, body.fingerprint),
       }),
     }),
     defineRoute({
@@ -80,9 +80,9 @@ export function peerRoutes(dependencies: HttpDependencies): readonly Route[] {
       params: idParams,
       body: z.strictObject({}),
       answer: { status: 200, schema: peerSchema },
-      handle: async ({ caller, params }) => ({
+      handle: async ({ caller, params, once }) => ({
         status: 200,
-        body: await rejectPeering(dependencies, caller, params.id),
+        body: await rejectPeering({ ...dependencies, once }, caller, params.id),
       }),
     }),
   ];

@@ -53,7 +53,7 @@ export function platformRoutes(dependencies: HttpDependencies): readonly Route[]
         status: 201,
         schema: platformSchema.extend({ access_keys: z.array(issuedAccessKeySchema) }).meta({ id: "CreatedPlatform" }),
       },
-      handle: async ({ caller, body }) => {
+      handle: async ({ caller, body, once }) => {
         const key = body.access_key ?? {};
         const wanted = {
           name: body.name,
@@ -66,7 +66,7 @@ export function platformRoutes(dependencies: HttpDependencies): readonly Route[]
             rights: key.rights,
           },
         };
-        const platform = await commitChange(dependencies, async (tx, { origin, now }) => ({
+        const platform = await commitChange({ ...dependencies, once }, async (tx, { origin, now }) => ({
           value: await createPlatform(tx, caller, wanted, { origin, now, days: accessKeyDays }),
           lanes: [],
         }));

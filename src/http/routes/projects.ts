@@ -27,9 +27,9 @@ export function projectRoutes(dependencies: HttpDependencies): readonly Route[] 
       body: writeSchema,
       answer: { status: 200, schema: projectViewSchema },
       current: ({ caller, params }) => getProject(database.db, caller, params.id, clock()),
-      handle: async ({ caller, params, body }) => {
+      handle: async ({ caller, params, body, once }) => {
         const judged = readWrite(body);
-        await submitProject(dependencies, caller, { verb: kind, id: params.id, judged });
+        await submitProject({ ...dependencies, once }, caller, { verb: kind, id: params.id, judged });
         return { status: 200, body: await getProject(database.db, caller, params.id, clock()) };
       },
     });
@@ -73,8 +73,11 @@ export function projectRoutes(dependencies: HttpDependencies): readonly Route[] 
       access: { platform: "projects:write" },
       body: writeSchema,
       answer: { status: 201, schema: projectViewSchema },
-      handle: async ({ caller, body }) => {
-        const { id } = await submitProject(dependencies, caller, { verb: "declare", judged: readWrite(body) });
+      handle: async ({ caller, body, once }) => {
+        const { id } = await submitProject({ ...dependencies, once }, caller, {
+          verb: "declare",
+          judged: readWrite(body),
+        });
         return { status: 201, location: `/api/v1/projects/${id}`, body: await readBack(caller, id) };
       },
     }),

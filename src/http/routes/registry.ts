@@ -43,8 +43,8 @@ function entityRoutes(dependencies: HttpDependencies): readonly Route[] {
       access,
       body: z.strictObject({ name: nameSchema(100) }),
       answer: { status: 201, schema: entityTypeSchema },
-      handle: async ({ caller, body }) => {
-        const type = await commitChange(dependencies, async (tx, { now }) => ({
+      handle: async ({ caller, body, once }) => {
+        const type = await commitChange({ ...dependencies, once }, async (tx, { now }) => ({
           value: await createEntityType(tx, caller, body.name, now),
           lanes: [],
         }));
@@ -86,8 +86,8 @@ function entityRoutes(dependencies: HttpDependencies): readonly Route[] {
         country: nameSchema(200).nullable().optional(),
       }),
       answer: { status: 201, schema: entitySchema },
-      handle: async ({ caller, body: { entity_type_id: entityTypeId, ...rest } }) => {
-        const entity = await commitChange(dependencies, async (tx, { now }) => ({
+      handle: async ({ caller, body: { entity_type_id: entityTypeId, ...rest }, once }) => {
+        const entity = await commitChange({ ...dependencies, once }, async (tx, { now }) => ({
           value: await createEntity(tx, caller, { ...rest, entityTypeId }, now),
           lanes: [],
         }));
@@ -137,8 +137,8 @@ function frameworkRoutes(dependencies: HttpDependencies): readonly Route[] {
       access,
       body: newFramework,
       answer: { status: 201, schema: frameworkSchema },
-      handle: async ({ caller, body }) => {
-        const framework = await commitChange(dependencies, async (tx, { now }) => ({
+      handle: async ({ caller, body, once }) => {
+        const framework = await commitChange({ ...dependencies, once }, async (tx, { now }) => ({
           value: await createFramework(tx, caller, { ...changeOf(body), name: body.name, kind: body.kind }, now),
           lanes: [],
         }));

@@ -1,0 +1,64 @@
+/**
+ * A change that is made at most once for an Idempotency-Key: what it gave stands in the same transaction, and is given
+ * again to whoever repeats the request. It is stored encrypted under the key itself, of which only a hash is kept: some
+ * changes give secrets that the database must not know.
+ */
+import { createCipheriv, createDecipheriv, createHash, hkdfSync, randomBytes } from "node:crypto";
+import { and, eq, lt } from "drizzle-orm";
+import { Problem } from "../errors.ts";
+import type { Tx } from "../storage/database.ts";
+import { idempotencyKeys } from "../storage/schema.ts";
+
+/** A request that may be repeated: by whom, under which key, and the digest of what it asks for. */
+export interface Once {
+  readonly caller: string;
+  readonly key: string;
+  readonly requestDigest: string;
+}
+
+const keptMilliseconds = 7 * 86_400_000;
+
+const hashKey = (key: string) => createHash("sha256").update(key).digest("base64url");
+const deriveKey = (key: string) => Buffer.from(hkdfSync("sha256", key, "", "concordat idempotency", 32));
+
+/**
+ * Runs `change`, or gives what it gave before.
+ * @throws {Problem} `idempotency_conflict` when the key came with another request
+ */
+export async function changeOnce<T>(tx: Tx, once: Once | undefined, now: Date, change: () => Promise<T>): Promise<T> {
+  if (!once) return await change();
+  const { caller, requestDigest } = once;
+  const key = hashKey(once.key);
+  const reserved = await tx
+    .insert(idempotencyKeys)
+    .values({ caller, key, requestDigest, answer: "", createdAt: now })
+    .onConflictDoNothing()
+    .returning({ key: idempotencyKeys.key });
+  const ofKey = and(eq(idempotencyKeys.caller, caller), eq(idempotencyKeys.key, key));
+  if (reserved.length === 0) {
+    const [row] = await tx.select().from(idempotencyKeys).where(ofKey);
+    if (row?.requestDigest !== requestDigest) throw new Problem("idempotency_conflict");
+    return decrypt(once.key, row.answer) as T;
+  }
+  const value = await change();
+  await tx
+    .update(idempotencyKeys)
+    .set({ answer: encrypt(once.key, value) })
+    .where(ofKey);
+  await tx.delete(idempotencyKeys).where(lt(idempotencyKeys.createdAt, new Date(now.getTime() - keptMilliseconds)));
+  return value;
+}
+
+function encrypt(key: string, value: unknown): string {
+  const iv = randomBytes(12);
+  const cipher = createCipheriv("aes-256-gcm", deriveKey(key), iv);
+  const text = Buffer.concat([cipher.update(JSON.stringify(value ?? null)), cipher.final()]);
+  return Buffer.concat([iv, cipher.getAuthTag(), text]).toString("base64url");
+}
+
+function decrypt(key: string, answer: string): unknown {
+  const octets = Buffer.from(answer, "base64url");
+  const decipher = createDecipheriv("aes-256-gcm", deriveKey(key), octets.subarray(0, 12));
+  decipher.setAuthTag(octets.subarray(12, 28));
+  return JSON.parse(Buffer.concat([decipher.update(octets.subarray(28)), decipher.final()]).toString());
+}
