@@ -9,24 +9,35 @@ import { parseOrigin } from "./arguments.ts";
 import { addCommand, addGroup, type CliContext } from "./context.ts";
 import { readJsonFile } from "./json-file.ts";
 
-/** An entity in a file; members of other records, such as `source`, are left aside. */
-const entitySchema = z.object({
-  name: nameSchema(),
-  type: nameSchema(100),
-  ror: z.string().max(200).nullish(),
-  finess: z.string().max(50).nullish(),
-  city: nameSchema(200).nullish(),
-  country: nameSchema(200).nullish(),
-});
+/** An entity in a file, also in the form of the Research Organization Registry; other members are left aside. */
+const entitySchema = z
+  .object({
+    name: nameSchema(),
+    type: nameSchema(100).optional(),
+    /** ROR: several, among them whether it funds research, which is not what it is. */
+    types: z.array(nameSchema(100)).optional(),
+    ror: z.string().max(200).nullish(),
+    finess: z.string().max(50).nullish(),
+    city: nameSchema(200).nullish(),
+    country: nameSchema(200).nullish(),
+  })
+  .transform(({ type, types = [], ...rest }, context) => {
+    const found = type ?? types.find((one) => one !== "funder") ?? types[0];
+    if (found === undefined) context.addIssue({ code: "custom", path: ["type"], message: "is missing" });
+    return { ...rest, type: found ?? "" };
+  });
 
-const frameworkSchema = z.object({
-  kind: z.enum(frameworkKinds),
-  name: nameSchema(),
-  description_url: z.url().nullish(),
-  reference: nameSchema().nullish(),
-  valid_from: dateSchema.nullish(),
-  valid_until: dateSchema.nullish(),
-});
+const frameworkSchema = z
+  .object({
+    kind: z.enum(frameworkKinds),
+    name: nameSchema(),
+    description_url: z.url().nullish(),
+    url: z.url().nullish(),
+    reference: nameSchema().nullish(),
+    valid_from: dateSchema.nullish(),
+    valid_until: dateSchema.nullish(),
+  })
+  .transform(({ url, ...rest }) => ({ ...rest, description_url: rest.description_url ?? url }));
 
 type NewEntity = z.infer<typeof entitySchema>;
 type NewFramework = z.infer<typeof frameworkSchema>;
@@ -73,7 +84,7 @@ function addEntityCommands(admin: Command, context: CliContext): void {
     });
 
   addCommand(entities, "import", "add those of a JSON file that are not registered yet")
-    .argument("<file>", "an array of {name, type, ror?, finess?, city?, country?}")
+    .argument("<file>", "an array of {name, type, ror?, finess?, city?, country?}, or of ROR records")
     .option(...originOption)
     .action(async (file: string, options: { origin?: string }) => {
       const records = await readJsonFile(file, z.array(entitySchema));

@@ -3,7 +3,7 @@ import type { z } from "zod";
 import { CliError, readText } from "./prompt.ts";
 
 /** @throws {CliError} `unreadable_file`, `invalid_file` with `errors: [{path, message}]` */
-export async function readJsonFile<T>(file: string, schema: z.ZodType<T>): Promise<T> {
+export async function readJsonFile<T>(file: string, schema: z.ZodType<T, unknown>): Promise<T> {
   const text = await readText(file);
   let value: unknown;
   try {

@@ -101,7 +101,11 @@ function formatError(report: ErrorReport): string {
   for (const fault of Array.isArray(errors) ? errors : []) {
     lines.push(`  ${printable([fault?.path, fault?.message ?? fault?.code].filter(Boolean).join(": "))}`);
   }
-  for (const [name, value] of Object.entries(more)) lines.push(`  ${name.replaceAll("_", " ")}: ${printable(value)}`);
+  for (const [name, value] of Object.entries(more)) {
+    // Lists of objects are for scripts; the message says what people need of them.
+    const isStructure = [value].flat().some((item) => typeof item === "object" && item !== null);
+    if (!isStructure) lines.push(`  ${name.replaceAll("_", " ")}: ${printable(value)}`);
+  }
   return `${lines.join("\n")}\n`;
 }
 

@@ -17,7 +17,7 @@ import { type PlatformAddress, parseAddress, parseInstant } from "./arguments.ts
 import { addGroup, type CliContext } from "./context.ts";
 import { readJsonFile } from "./json-file.ts";
 import { addInstanceCommand } from "./platform.ts";
-import { openClient } from "./platform-client.ts";
+import { openClient, reportMissing } from "./platform-client.ts";
 
 interface InstanceOptions {
   readonly instance?: string;
@@ -53,7 +53,7 @@ export function addProjectCommands(program: Command, context: CliContext): void 
         ],
         "There are no projects yet: concordat projects create --file project.json",
       );
-      for (const { instance, message } of unreachable) output.note(`Not from ${instance}: ${message}`);
+      reportMissing(unreachable);
     });
 
   addInstanceCommand(projects, "show", "one project, opened with this vault's keys")

@@ -3,7 +3,7 @@ import { type Command, Option } from "commander";
 import { listReceipts } from "../sdk/receipts.ts";
 import { addGroup, type CliContext } from "./context.ts";
 import { addInstanceCommand } from "./platform.ts";
-import { openClient } from "./platform-client.ts";
+import { openClient, reportMissing } from "./platform-client.ts";
 
 export function addReceiptCommands(program: Command, context: CliContext): void {
   const { output } = context;
@@ -28,6 +28,6 @@ export function addReceiptCommands(program: Command, context: CliContext): void 
         ],
         "There are no receipts yet.",
       );
-      for (const { instance, message } of unreachable) output.note(`Not from ${instance}: ${message}`);
+      reportMissing(unreachable);
     });
 }

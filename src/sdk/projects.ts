@@ -138,12 +138,18 @@ export async function findProject(
   const [first, ...others] = found;
   if (first === undefined) {
     const details = unreachable.length === 0 ? {} : { unreachable };
-    throw new ClientError("not_found", `No instance of yours shows a project ${name}.`, details);
+    const missing = unreachable.map(({ instance, message }) => ` Not asked: ${instance} (${message})`);
+    throw new ClientError("not_found", `No instance of yours shows a project ${name}.${missing.join("")}`, details);
   }
   if (others.length > 0) {
-    throw new ClientError("ambiguous", `Several projects are meant by ${name}; give the URI, or --instance.`, {
-      projects: found.map(({ membership, item }) => ({ instance: membership.origin, uri: item.uri })),
-    });
+    const uris = found.map(({ item }) => item.uri).join(", ");
+    throw new ClientError(
+      "ambiguous",
+      `Several projects are meant by ${name} (${uris}); give the URI, or --instance.`,
+      {
+        projects: found.map(({ membership, item }) => ({ instance: membership.origin, uri: item.uri })),
+      },
+    );
   }
   return { membership: first.membership, project: first.item };
 }
