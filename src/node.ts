@@ -74,8 +74,7 @@ async function startNode(
   const onError = (error: unknown) => log.error({ err: error }, "background work failed");
   const { origin } = config;
 
-  await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
-  await chmod(config.dataDir, 0o700);
+  await prepareDataDir(config.dataDir);
   // The key-value store's lock comes first: a data directory serves one process.
   const keyValue = open(await openLevelKeyValue(join(config.dataDir, "key-value"), { clock }));
   const databaseDir = join(config.dataDir, "database");
@@ -132,6 +131,21 @@ async function startNode(
   const address = server.address() as AddressInfo;
   log.info({ origin, address: `${address.address}:${address.port}`, database: database.kind }, "the node is up");
   return { origin, address, log, firstPassword, close, [Symbol.asyncDispose]: close };
+}
+
+/** The data directory, for the node's user alone. @throws {ConcordatError} `data_directory_refused` */
+export async function prepareDataDir(dataDir: string): Promise<void> {
+  try {
+    await mkdir(dataDir, { recursive: true, mode: 0o700 });
+    await chmod(dataDir, 0o700);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw new ConcordatError(
+      "data_directory_refused",
+      `The data directory ${dataDir} cannot be made or protected (${code}); set CONCORDAT_DATA_DIR to one that this user owns.`,
+      { cause: error },
+    );
+  }
 }
 
 function createFetch(config: Config, log: Log) {

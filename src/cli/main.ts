@@ -3,7 +3,8 @@ import { Command, CommanderError } from "commander";
 import { readCliConfig } from "../config.ts";
 import { version } from "../version.ts";
 import { addAdminCommands } from "./admin.ts";
-import { addCommand, type CliContext } from "./context.ts";
+import type { CliContext } from "./context.ts";
+import { addNodeCommands } from "./node-commands.ts";
 import { createOutput, processTerminal, reportError, type Terminal } from "./output.ts";
 import { addPlatformCommands } from "./platform.ts";
 import { type Prompt, terminalPrompt } from "./prompt.ts";
@@ -68,22 +69,8 @@ function createProgram(context: CliContext, terminal: Terminal): Command {
       },
       outputError: () => undefined,
     });
-  addNodeCommands(program);
+  addNodeCommands(program, context);
   addAdminCommands(program, context);
   addPlatformCommands(program, context);
   return program;
-}
-
-/** Loaded when they run: a node's stores are not needed to list projects. */
-function addNodeCommands(program: Command): void {
-  addCommand(program, "serve", "run a node; applies migrations first").action(async () => {
-    const { serve } = await import("./serve.ts");
-    await serve();
-  });
-  addCommand(program, "demo", "three nodes on loopback, real example data, the whole scenario step by step")
-    .option("--once", "end after the last step instead of leaving the nodes running")
-    .action(async (options: { once?: true; json?: true }) => {
-      const { runDemo } = await import("./demo.ts");
-      await runDemo(options);
-    });
 }

@@ -1,0 +1,44 @@
+/** Commands of whoever runs a node, on its machine. What they need is loaded when they run. */
+import type { Command } from "commander";
+import { addCommand, addGroup, type CliContext } from "./context.ts";
+
+export function addNodeCommands(program: Command, context: CliContext): void {
+  addCommand(program, "serve", "run a node; applies migrations first").action(async () => {
+    const { serve } = await import("./serve.ts");
+    await serve();
+  });
+  addCommand(program, "demo", "three nodes on loopback, real example data, the whole scenario step by step")
+    .option("--once", "end after the last step instead of leaving the nodes running")
+    .action(async (options: { once?: true; json?: true }) => {
+      const { runDemo } = await import("./demo.ts");
+      await runDemo(options);
+    });
+  addCommand(program, "migrate", "bring the database to the schema of this program").action(async () => {
+    const { migrateNode } = await import("./serve.ts");
+    const database = await migrateNode();
+    context.output.done({ database }, `The schema of the ${database} database is up to date.`);
+  });
+  addNodeKeyCommands(addGroup(program, "node-keys", "the node's own keys"), context);
+}
+
+function addNodeKeyCommands(group: Command, context: CliContext): void {
+  addCommand(group, "show", "origin and fingerprints").action(async () => {
+    const { readNodeKeys } = await import("./serve.ts");
+    const { origin, keys } = await readNodeKeys();
+    const { fingerprint } = await import("../crypto/keys.ts");
+    const shown = {
+      origin,
+      fingerprint: fingerprint(keys.ed25519.publicJwk),
+      ed25519: keys.ed25519.kid,
+      rsa: keys.rsa.kid,
+    };
+    context.output.record(shown, Object.entries(shown));
+  });
+  addCommand(group, "export", "the keys as one JSON secret, for CONCORDAT_NODE_KEYS").action(async () => {
+    const { readNodeKeys } = await import("./serve.ts");
+    const { exportNodeKeys } = await import("../identity/node-keys.ts");
+    const { keys } = await readNodeKeys();
+    const secret = exportNodeKeys(keys);
+    context.output.done(JSON.parse(secret), secret);
+  });
+}
