@@ -71,6 +71,8 @@ export interface Knobs {
   /** What stands in the signing string for the target, when not the path that is posted to. */
   readonly signedTarget?: string;
   readonly host?: string;
+  /** What stands in the signing string for the host, when not the `Host` header. */
+  readonly signedHost?: string;
   /** Further parameters in the Signature header: `created=1,expires=2`. */
   readonly parameters?: string;
   /** Changes the Signature header at the end; null leaves it out. */
@@ -147,7 +149,8 @@ export async function startPeer({ receipts = true, rsaBits = 2048 } = {}): Promi
       arrivals.push(arrival);
       return await (answer ?? answerDefault)(arrival);
     }
-    if (path === "/actor") return { status: 200, body: changeActor(documentOf(`${origin}/actor`, "Application", "scripted")) };
+    if (path === "/actor")
+      return { status: 200, body: changeActor(documentOf(`${origin}/actor`, "Application", "scripted")) };
     const handle = /^\/platforms\/([^/]+)$/.exec(path)?.[1];
     if (handle) return { status: 200, body: documentOf(`${origin}${path}`, "Organization", handle) };
     return { status: 404, body: {} };
@@ -229,8 +232,16 @@ interface Signing extends Knobs {
 
 /** Signs per draft-cavage-http-signatures-12, section 2, and sends what the knobs make of it. */
 async function sendSigned(origin: string, body: Buffer, signing: Signing): Promise<Answer> {
-  const { path = "/inbox", method = "POST", mediaType = "application/activity+json", covered = defaultCovered } = signing;
-  const date = signing.date instanceof Date || signing.date === undefined ? (signing.date ?? new Date()).toUTCString() : signing.date;
+  const {
+    path = "/inbox",
+    method = "POST",
+    mediaType = "application/activity+json",
+    covered = defaultCovered,
+  } = signing;
+  const date =
+    signing.date instanceof Date || signing.date === undefined
+      ? (signing.date ?? new Date()).toUTCString()
+      : signing.date;
   const digest =
     signing.digest === undefined ? `SHA-256=${createHash("sha256").update(body).digest("base64")}` : signing.digest;
   const lines: (readonly [string, string])[] = [
@@ -241,12 +252,16 @@ async function sendSigned(origin: string, body: Buffer, signing: Signing): Promi
     ...(signing.headers ?? []),
   ];
   const parameters = new Map((signing.parameters ?? "").split(",").map((item) => item.split("=") as [string, string]));
-  const valueOf = (name: string): string => {
+  const componentOf = (name: string): string => {
     if (name === "(request-target)") return `${method.toLowerCase()} ${signing.signedTarget ?? path}`;
+    if (name === "host" && signing.signedHost !== undefined) return signing.signedHost;
     if (name.startsWith("(")) return parameters.get(name.slice(1, -1)) ?? "";
-    return lines.filter(([line]) => line.toLowerCase() === name).map(([, value]) => value.trim()).join(", ");
+    return lines
+      .filter(([line]) => line.toLowerCase() === name)
+      .map(([, value]) => value.trim())
+      .join(", ");
   };
-  const text = covered.map((name) => `${name}: ${valueOf(name)}`).join("\n");
+  const text = covered.map((name) => `${name}: ${componentOf(name)}`).join("\n");
   const rsa = signing.privateKey.asymmetricKeyType === "rsa";
   const octets = sign(rsa ? "sha256" : null, Buffer.from(text), signing.privateKey);
   const algorithm = signing.algorithm === undefined ? (rsa ? "rsa-sha256" : "hs2019") : signing.algorithm;
@@ -279,10 +294,20 @@ export async function sendRequest(
 ): Promise<Answer> {
   const { hostname, port, host } = new URL(origin);
   const { method, path, body = Buffer.alloc(0) } = sent;
-  const lines = sent.headers.some(([name]) => name.toLowerCase() === "host") ? sent.headers : [["Host", host] as const, ...sent.headers];
+  const lines = sent.headers.some(([name]) => name.toLowerCase() === "host")
+    ? sent.headers
+    : [["Host", host] as const, ...sent.headers];
   const bounded = [...lines, ["Content-Length", String(body.length)] as const, ["Connection", "close"] as const];
   return await new Promise((resolve, reject) => {
-    const outgoing = request({ hostname, port, method, path, headers: bounded.flat() as never, setHost: false, agent: false });
+    const outgoing = request({
+      hostname,
+      port,
+      method,
+      path,
+      headers: bounded.flat() as never,
+      setHost: false,
+      agent: false,
+    });
     outgoing.on("response", (response) => {
       const chunks: Buffer[] = [];
       response.on("data", (chunk: Buffer) => chunks.push(chunk));
@@ -290,7 +315,11 @@ export async function sendRequest(
       response.on("end", () => {
         const text = Buffer.concat(chunks).toString();
         const isJson = /json/.test(response.headers["content-type"] ?? "");
-        resolve({ status: response.statusCode ?? 0, headers: response.headers, body: isJson ? (JSON.parse(text) as Json) : {} });
+        resolve({
+          status: response.statusCode ?? 0,
+          headers: response.headers,
+          body: isJson ? (JSON.parse(text) as Json) : {},
+        });
       });
     });
     outgoing.on("error", reject);
