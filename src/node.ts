@@ -4,12 +4,13 @@ import { chmod, mkdir, writeFile } from "node:fs/promises";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import type { Config } from "./config.ts";
+import { fingerprint } from "./crypto/keys.ts";
 import { ConcordatError } from "./errors.ts";
 import { createApp, createHttpServer } from "./http/app.ts";
 import { createAddressReader } from "./http/client-address.ts";
 import type { HttpDependencies } from "./http/dependencies.ts";
 import { createGuardedFetch } from "./identity/guarded-fetch.ts";
-import { claimNode, loadNodeKeys } from "./identity/node-keys.ts";
+import { claimNode, exportNodeKeys, loadNodeKeys } from "./identity/node-keys.ts";
 import { drainLane, type LaneDependencies, sweepLanes } from "./outbox/lanes.ts";
 import { dropOldBodies } from "./outbox/retention.ts";
 import { createFirstAdministrator, hasAdministrator } from "./registry/administrators.ts";
@@ -133,8 +134,39 @@ async function startNode(
   return { origin, address, log, firstPassword, close, [Symbol.asyncDispose]: close };
 }
 
+/** Applies the migrations and closes again; gives the kind of database. */
+export async function migrateStores(config: Config): Promise<Database["kind"]> {
+  await prepareDataDir(config.dataDir);
+  await using database = await openDatabase({ url: config.databaseUrl, dataDir: join(config.dataDir, "database") });
+  return database.kind;
+}
+
+export interface NodeDescription {
+  readonly origin: string;
+  /** What the administrators of peers compare. */
+  readonly fingerprint: string;
+  readonly ed25519: string;
+  readonly rsa: string;
+  /** The keys as JSON, for `CONCORDAT_NODE_KEYS`. */
+  readonly secret: string;
+}
+
+/** Who this node is; its keys are made when there are none yet. */
+export async function readNode(config: Config): Promise<NodeDescription> {
+  await prepareDataDir(config.dataDir);
+  const keys = await loadNodeKeys({ dataDir: config.dataDir, secret: config.nodeKeys });
+  const { ed25519, rsa } = keys;
+  return {
+    origin: config.origin,
+    fingerprint: fingerprint(ed25519.publicJwk),
+    ed25519: ed25519.kid,
+    rsa: rsa.kid,
+    secret: exportNodeKeys(keys),
+  };
+}
+
 /** The data directory, for the node's user alone. @throws {ConcordatError} `data_directory_refused` */
-export async function prepareDataDir(dataDir: string): Promise<void> {
+async function prepareDataDir(dataDir: string): Promise<void> {
   try {
     await mkdir(dataDir, { recursive: true, mode: 0o700 });
     await chmod(dataDir, 0o700);

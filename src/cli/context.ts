@@ -26,3 +26,11 @@ export function addCommand(parent: Command, nameAndArguments: string, descriptio
     .description(description)
     .option("--json", "print JSON for scripts, errors too");
 }
+
+/** A command that acts on one membership, or on all of them. */
+export function addInstanceCommand(parent: Command, name: string, description: string): Command {
+  return addCommand(parent, name, description).option(
+    "--instance <instance>",
+    "origin or host of the instance, where several memberships fit",
+  );
+}

@@ -14,31 +14,22 @@ export function addNodeCommands(program: Command, context: CliContext): void {
       await runDemo(options);
     });
   addCommand(program, "migrate", "bring the database to the schema of this program").action(async () => {
-    const { migrateNode } = await import("./serve.ts");
-    const database = await migrateNode();
+    const { migrate } = await import("./serve.ts");
+    const database = await migrate();
     context.output.done({ database }, `The schema of the ${database} database is up to date.`);
   });
   addNodeKeyCommands(addGroup(program, "node-keys", "the node's own keys"), context);
 }
 
-function addNodeKeyCommands(group: Command, context: CliContext): void {
-  addCommand(group, "show", "origin and fingerprints").action(async () => {
-    const { readNodeKeys } = await import("./serve.ts");
-    const { origin, keys } = await readNodeKeys();
-    const { fingerprint } = await import("../crypto/keys.ts");
-    const shown = {
-      origin,
-      fingerprint: fingerprint(keys.ed25519.publicJwk),
-      ed25519: keys.ed25519.kid,
-      rsa: keys.rsa.kid,
-    };
-    context.output.record(shown, Object.entries(shown));
+function addNodeKeyCommands(group: Command, { output }: CliContext): void {
+  addCommand(group, "show", "origin and fingerprint").action(async () => {
+    const { describeNode } = await import("./serve.ts");
+    const { secret: _, ...shown } = await describeNode();
+    output.record(shown, Object.entries(shown));
   });
   addCommand(group, "export", "the keys as one JSON secret, for CONCORDAT_NODE_KEYS").action(async () => {
-    const { readNodeKeys } = await import("./serve.ts");
-    const { exportNodeKeys } = await import("../identity/node-keys.ts");
-    const { keys } = await readNodeKeys();
-    const secret = exportNodeKeys(keys);
-    context.output.done(JSON.parse(secret), secret);
+    const { describeNode } = await import("./serve.ts");
+    const { secret } = await describeNode();
+    output.done(JSON.parse(secret), secret);
   });
 }

@@ -3,8 +3,7 @@ import type { Command } from "commander";
 import { describeOwnKeys } from "../sdk/own-keys.ts";
 import { confirmFingerprint, findRecipient, learnKeys } from "../sdk/trust.ts";
 import { type PlatformAddress, parseAddress } from "./arguments.ts";
-import { addCommand, addGroup, type CliContext } from "./context.ts";
-import { addInstanceCommand } from "./platform.ts";
+import { addCommand, addGroup, addInstanceCommand, type CliContext } from "./context.ts";
 import { openClient } from "./platform-client.ts";
 import { CliError } from "./prompt.ts";
 

@@ -1,6 +1,5 @@
 /** `projects`: declare, read, change and share, on all instances of this vault. */
 import type { Command } from "commander";
-import type { JsonObject } from "../protocol/objects.ts";
 import { selectMembership } from "../sdk/memberships.ts";
 import { projectChangeSchema, projectFileSchema } from "../sdk/project-file.ts";
 import {
@@ -14,9 +13,8 @@ import {
 } from "../sdk/projects.ts";
 import { findRecipient } from "../sdk/trust.ts";
 import { type PlatformAddress, parseAddress, parseInstant } from "./arguments.ts";
-import { addGroup, type CliContext } from "./context.ts";
+import { addGroup, addInstanceCommand, type CliContext } from "./context.ts";
 import { readJsonFile } from "./json-file.ts";
-import { addInstanceCommand } from "./platform.ts";
 import { openClient, reportMissing } from "./platform-client.ts";
 
 interface InstanceOptions {
@@ -109,7 +107,7 @@ function fieldsOf(project: ProjectRow): readonly (readonly [string, unknown])[] 
     ["dates", dates],
     ["owner", project.owner_platform ?? project.owner_uri],
     ["access", project.access],
-    ["shared with", (project.grants as readonly JsonObject[]).map((grant) => grant.name ?? grant.platform)],
+    ["shared with", project.grants.map((grant) => grant.name ?? grant.platform)],
     ["revision", project.revision],
   ];
 }

@@ -1,8 +1,7 @@
 /** `receipts list`: proof of what other instances accepted. */
 import { type Command, Option } from "commander";
 import { listReceipts } from "../sdk/receipts.ts";
-import { addGroup, type CliContext } from "./context.ts";
-import { addInstanceCommand } from "./platform.ts";
+import { addGroup, addInstanceCommand, type CliContext } from "./context.ts";
 import { openClient, reportMissing } from "./platform-client.ts";
 
 export function addReceiptCommands(program: Command, context: CliContext): void {

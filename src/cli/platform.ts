@@ -1,6 +1,6 @@
 /** The commands of a platform's people: over the SDK and their vault. */
 import type { Command } from "commander";
-import { addCommand, type CliContext } from "./context.ts";
+import type { CliContext } from "./context.ts";
 import { addJoinCommands } from "./platform-join.ts";
 import { addKeysCommands } from "./platform-keys.ts";
 import { addProjectCommands } from "./platform-projects.ts";
@@ -11,12 +11,4 @@ export function addPlatformCommands(program: Command, context: CliContext): void
   addKeysCommands(program, context);
   addProjectCommands(program, context);
   addReceiptCommands(program, context);
-}
-
-/** A command that acts on one membership, or on all of them. */
-export function addInstanceCommand(parent: Command, name: string, description: string): Command {
-  return addCommand(parent, name, description).option(
-    "--instance <instance>",
-    "origin or host of the instance, where several memberships fit",
-  );
 }

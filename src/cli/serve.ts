@@ -1,9 +1,6 @@
 /** What runs a node, or works on its stores while it is stopped. */
-import { join } from "node:path";
 import { readConfig } from "../config.ts";
-import { loadNodeKeys, type NodeKeys } from "../identity/node-keys.ts";
-import { createNode, prepareDataDir } from "../node.ts";
-import { openDatabase } from "../storage/database.ts";
+import { createNode, migrateStores, type NodeDescription, readNode } from "../node.ts";
 
 /** Runs a node in this process; returns when SIGTERM or SIGINT has closed it. */
 export async function serve(): Promise<void> {
@@ -27,16 +24,11 @@ function announce(origin: string, password: string | null, dataDir: string): voi
 }
 
 /** Applies the migrations; gives the kind of database. */
-export async function migrateNode(): Promise<"pglite" | "postgres"> {
-  const config = readConfig();
-  await prepareDataDir(config.dataDir);
-  await using database = await openDatabase({ url: config.databaseUrl, dataDir: join(config.dataDir, "database") });
-  return database.kind;
+export async function migrate(): Promise<"pglite" | "postgres"> {
+  return await migrateStores(readConfig());
 }
 
-/** The node's keys; they are made when there are none yet. */
-export async function readNodeKeys(): Promise<{ readonly origin: string; readonly keys: NodeKeys }> {
-  const config = readConfig();
-  await prepareDataDir(config.dataDir);
-  return { origin: config.origin, keys: await loadNodeKeys({ dataDir: config.dataDir, secret: config.nodeKeys }) };
+/** Who this node is, with its keys as the secret that several processes share. */
+export async function describeNode(): Promise<NodeDescription> {
+  return await readNode(readConfig());
 }
