@@ -1,6 +1,5 @@
 /** Lists merged over memberships: each row says its instance, and an instance that is away hides none of the others. */
 import { ConcordatError } from "../errors.ts";
-import type { JsonObject } from "../protocol/objects.ts";
 import type { Client } from "./client.ts";
 import { selectMemberships } from "./memberships.ts";
 import type { RestRequest } from "./rest.ts";
@@ -19,7 +18,7 @@ export interface MergedList<T> {
 }
 
 /** `path` of every membership (or that of `instance`), in the order of the memberships. */
-export async function listEverywhere<T extends JsonObject>(
+export async function listEverywhere<T extends object>(
   client: Client,
   path: string,
   query: RestRequest["query"],
@@ -29,7 +28,10 @@ export async function listEverywhere<T extends JsonObject>(
   const answers = await Promise.all(
     memberships.map(async (membership) => {
       try {
-        return { membership, rows: (await client.rest(membership).list(path, query)) as readonly T[] };
+        return {
+          membership,
+          rows: (await client.rest(membership).list(path, query)) as readonly unknown[] as readonly T[],
+        };
       } catch (error) {
         if (!(error instanceof ConcordatError)) throw error;
         return { membership, error };

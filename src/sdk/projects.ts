@@ -12,8 +12,8 @@ import { type OpenedObject, openSealed, rememberObject, sealProject } from "./se
 import type { Recipient } from "./trust.ts";
 import type { Membership } from "./vault.ts";
 
-/** A project as the own instance shows it (docs/rest.md, "Projects"). */
-export interface ProjectView extends JsonObject {
+/** What an instance shows of a project beside its object (docs/rest.md, "Projects"). */
+export interface ProjectFields {
   readonly id: string;
   readonly uri: string;
   readonly code: string;
@@ -28,15 +28,23 @@ export interface ProjectView extends JsonObject {
     readonly platform: string;
     readonly platform_id: string | null;
     readonly name: string | null;
+    readonly readonly: boolean;
+    readonly from: string;
+    readonly expires_at: string | null;
   }[];
   readonly revision: number;
   readonly access: "owner" | "readonly" | "editable";
+}
+
+export interface ProjectView extends ProjectFields {
   readonly object?: JsonObject;
   readonly owner_object?: JsonObject;
 }
 
 /** A project with the instance that shows it. */
-export type ProjectRow = Omit<ProjectView, "object" | "owner_object"> & { readonly instance: string };
+export interface ProjectRow extends ProjectFields {
+  readonly instance: string;
+}
 
 export interface OpenedProject extends OpenedObject {
   readonly project: ProjectRow;
