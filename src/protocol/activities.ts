@@ -1,6 +1,7 @@
 /** Activities: what every one of them has, and how a received one is read (docs/protocol.md, "Activities"). */
 import { z } from "zod";
 import { Problem } from "../errors.ts";
+import { requirePlainContexts } from "./contexts.ts";
 import { limits } from "./limits.ts";
 import { idOf, isJsonObject, type JsonObject, judgeShape } from "./objects.ts";
 import { idSchema } from "./values.ts";
@@ -56,6 +57,7 @@ export function parseActivity(value: unknown): Activity {
   if (judged.malformedId) throw new Problem("malformed_id");
   const [fault] = judged.malformed;
   if (fault) throw new Problem("malformed_activity", `${fault.path}: ${fault.message}`);
+  requirePlainContexts(value);
   const to = [value.to, value.cc].flat().filter((id) => typeof id === "string");
   const grants = isJsonObject(value.object) ? value.object["hf:grants"] : undefined;
   if (to.length > limits.recipients || (Array.isArray(grants) && grants.length > limits.recipients)) {
