@@ -1,0 +1,47 @@
+import * as assert from "uvu/assert";
+import type { TestNode } from "./node.ts";
+import type { Answer, ScriptedPeer } from "./peer.ts";
+import type { Json } from "./rest.ts";
+
+/** What a refusal must leave behind: one entry of its own for a peer, a count for a stranger, nothing before the signature. */
+export type Trace = "entry" | "count" | "none";
+
+/** Tables that no refusal of a federated request may touch; on PGlite they are compared by the suite, at its end. */
+const unjudged = ["journal", "sessions", "login_failures"];
+
+/**
+ * Sends what is to be refused and asserts all that docs/protocol.md, "Answers", says of a refusal: its status, its
+ * problem document, nothing changed in the database, its trace in the audit, and no request to whoever sent it.
+ */
+export async function assertRefused(
+  node: TestNode,
+  peer: ScriptedPeer,
+  expected: { readonly status: number; readonly code: string; readonly trace: Trace },
+  send: () => Promise<Answer>,
+): Promise<Answer> {
+  const tables = node.store === "postgres" ? await node.dump(unjudged) : {};
+  const traces = await readTraces(node);
+  const { requests } = peer;
+  const asked = requests.length;
+  const answer = await send();
+  const { status, code, trace } = expected;
+  assert.is(answer.body.code, code, `${String(answer.status)} ${JSON.stringify(answer.body)}`);
+  assert.is(answer.status, status);
+  assert.match(String(answer.headers["content-type"]), /^application\/problem\+json/);
+  assert.is(answer.body.status, status);
+  assert.is(requests.length, asked, "nothing was asked of the sender");
+  if (node.store === "postgres") assert.equal(await node.dump(unjudged), tables, "nothing changed");
+  const added = (await readTraces(node)).filter((entry) => !traces.some((before) => isSame(before, entry)));
+  if (trace === "none") {
+    assert.equal(added, []);
+    return answer;
+  }
+  assert.is(added.length, 1, `one entry: ${JSON.stringify(added)}`);
+  assert.is(added[0]?.code, code);
+  assert.is(added[0]?.outcome, "refused");
+  if (trace === "count") assert.ok(added[0]?.address, "a stranger's refusal is counted by address");
+  return answer;
+}
+
+const readTraces = (node: TestNode) => node.admin.list("/audit");
+const isSame = (one: Json, other: Json) => one.seq === other.seq && one.count === other.count;
