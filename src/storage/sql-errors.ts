@@ -14,11 +14,11 @@ export function isUniqueViolation(error: unknown, constraint?: string): boolean 
 
 /** Classes of SQLSTATE that pass: connection lost, out of resources, shutting down, storage failing, read-only, lost races. */
 const passingStates = /^(08...|53...|57P0.|58...|25006|40001|40P01|55P03)$/;
-const passingCodes = new Set(
-  "ECONNREFUSED ECONNRESET ECONNABORTED EPIPE ETIMEDOUT EHOSTUNREACH ENETUNREACH ENOTFOUND EAI_AGAIN ENOSPC EDQUOT EROFS EIO EMFILE".split(
-    " ",
-  ),
-);
+const passingCodes = new Set([
+  ...["disk_full", "ENOSPC", "EDQUOT", "EROFS", "EIO", "EMFILE"],
+  ...["ECONNREFUSED", "ECONNRESET", "ECONNABORTED", "EPIPE", "ETIMEDOUT"],
+  ...["EHOSTUNREACH", "ENETUNREACH", "ENOTFOUND", "EAI_AGAIN"],
+]);
 /** What `pg`, its pool and PGlite say without a code. */
 const passingMessages =
   /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|Client was closed|PGlite is (closed|closing)|Query read timeout)/;

@@ -1,14 +1,16 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { sql } from "drizzle-orm";
+import { eq, sql } from "drizzle-orm";
 import * as assert from "uvu/assert";
 import { ConcordatError } from "../../src/errors.ts";
-import { openDatabase } from "../../src/storage/database.ts";
+import { isUnavailable, openDatabase } from "../../src/storage/database.ts";
+import { openPglite } from "../../src/storage/pglite.ts";
 import { roles } from "../../src/storage/schema.ts";
 import { suite } from "../harness/suite.ts";
 
@@ -60,33 +62,47 @@ test("keeps every acknowledged commit, and no half of one, over a SIGKILL", asyn
   assert.is(names.size % 2, 0);
 });
 
-test("refuses a second process on its directory and names it", async () => {
-  const dataDir = join(root, "killed");
-  await using _first = await openDatabase({ dataDir });
-  const second = hold(dataDir);
-  const answer = await second.line();
-  assert.match(answer, /^failed data_directory_in_use /);
-  assert.match(answer, dataDir);
-});
-
-test("refuses a second opening in one process, and leaves the first usable", async () => {
+test("keeps its directory from a second process and from others of this machine", async () => {
   const dataDir = join(root, "killed");
   await using first = await openDatabase({ dataDir });
+  assert.is((await stat(dataDir)).mode & 0o777, 0o700);
+
+  const answer = await hold(dataDir).line();
+  assert.match(answer, /^failed data_directory_in_use /);
+  assert.match(answer, dataDir);
+
   const error = await openDatabase({ dataDir }).catch((thrown: unknown) => thrown);
   assert.instance(error, ConcordatError);
   assert.is((error as ConcordatError).code, "data_directory_in_use");
   await first.db.execute(sql`select 1`);
 });
 
-test("flushes: fsync is on, by a method that reaches the disk, and nobody else may look", async () => {
-  const dataDir = join(root, "killed");
-  await using database = await openDatabase({ dataDir });
+test("refuses writes as unavailable while the disk has less left than the reserve, and still reads", async () => {
+  const database = await openPglite(join(root, "killed"), Number.MAX_SAFE_INTEGER);
+  try {
+    const role = { id: randomUUID(), name: "too much", permissions: [] };
+    for (const write of [
+      () => database.transaction((tx) => tx.insert(roles).values(role)),
+      () => database.db.insert(roles).values(role),
+    ]) {
+      const error = await write().then(
+        () => undefined,
+        (thrown: unknown) => thrown,
+      );
+      assert.is(isUnavailable(error), true);
+    }
+    assert.equal(await database.db.select().from(roles).where(eq(roles.name, "too much")), []);
+  } finally {
+    await database.close();
+  }
+});
+
+test("flushes: fsync is on, by a method that reaches the disk", async () => {
+  await using database = await openDatabase({ dataDir: join(root, "killed") });
   const [settings] = await database.db
     .select({ fsync: sql`current_setting('fsync')`, method: sql`current_setting('wal_sync_method')` })
     .from(sql`(values (1)) as one`);
   assert.equal(settings, { fsync: "on", method: "fsync" });
-  assert.is((await stat(dataDir)).mode & 0o777, 0o700);
-  assert.is((await stat(join(dataDir, "cluster"))).mode & 0o777, 0o700);
 });
 
 test("starts after a first start that was killed while it unpacked the seed", async () => {
