@@ -30,7 +30,7 @@ export function addAuditCommands(admin: Command, context: CliContext): void {
         await newestEntries(client, options.limit),
         [
           { title: "seq", value: (row) => row.seq },
-          { title: "at", value: (row) => String(row.at).slice(0, 19) },
+          { title: "at", value: (row) => String(row.at).slice(0, 19), whole: true },
           { title: "action", value: (row) => row.action },
           { title: "outcome", value: (row) => row.code ?? row.outcome },
           { title: "actor", value: (row) => row.actor },

@@ -4,6 +4,7 @@ import type { JsonObject } from "../protocol/objects.ts";
 import { openAdmin } from "./admin-session.ts";
 import { parseOrigin } from "./arguments.ts";
 import { addCommand, addGroup, type CliContext } from "./context.ts";
+import { hostOf } from "./output.ts";
 
 interface ListOptions {
   readonly origin?: string;
@@ -38,9 +39,9 @@ export function addDeliveryCommands(admin: Command, context: CliContext): void {
         await client.list("/deliveries", { state: options.state, peer: options.peer }),
         [
           { title: "id", value: (row) => row.id, whole: true },
-          { title: "peer", value: (row) => row.peer },
+          { title: "peer", value: (row) => hostOf(row.peer) },
           { title: "type", value: (row) => row.type },
-          { title: "state", value: (row) => row.state },
+          { title: "state", value: (row) => row.state, whole: true },
           { title: "tries", value: (row) => row.attempts },
           { title: "last error", value: errorOf },
         ],

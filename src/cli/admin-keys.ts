@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import type { JsonObject } from "../protocol/objects.ts";
 import type { PlatformRight } from "../protocol/rights.ts";
-import { findPlatform, handOverKey } from "./admin-platforms.ts";
+import { findPlatform, receiveKey } from "./admin-platforms.ts";
 import { openAdmin, pickItem } from "./admin-session.ts";
 import { parseInstant, parseOrigin, parseRights } from "./arguments.ts";
 import { addCommand, addGroup, type CliContext } from "./context.ts";
@@ -40,15 +40,18 @@ export function addKeyCommands(admin: Command, context: CliContext): void {
         end_datetime: options.until,
         rights: options.rights,
       };
-      const issued = (await client.request("POST", "/platforms/access-keys", { body })) as JsonObject & { key: string };
-      const handedOver = await handOverKey(issued.key, options.accessKeyFile);
+      const { issued, field } = await receiveKey(
+        options.accessKeyFile,
+        async () => (await client.request("POST", "/platforms/access-keys", { body })) as JsonObject & { key: string },
+        ({ key }) => key,
+      );
       const { key: _key, ...rest } = issued;
       output.record(options.accessKeyFile === undefined ? issued : rest, [
         ["id", issued.id],
         ["label", issued.label],
         ["valid from", issued.start_datetime],
         ["valid until", issued.end_datetime],
-        handedOver,
+        field,
       ]);
     });
 

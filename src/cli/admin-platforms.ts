@@ -1,5 +1,5 @@
 /** `admin platforms`: which platforms get access, with which rights. */
-import { writeFile } from "node:fs/promises";
+import { open, rm } from "node:fs/promises";
 import type { Command } from "commander";
 import { actorIds } from "../protocol/ids.ts";
 import type { JsonObject } from "../protocol/objects.ts";
@@ -23,6 +23,11 @@ interface CreateOptions extends AdminOptions {
   readonly accessKeyFile?: string;
 }
 
+/** The answer to the creation of a platform: its first access key is in it. */
+interface CreatedPlatform extends JsonObject {
+  readonly access_keys: readonly [{ readonly key: string; readonly end_datetime: string }];
+}
+
 const originOption = ["--origin <origin>", "the instance; that of the newest login when absent", parseOrigin] as const;
 
 /**
@@ -41,20 +46,33 @@ export async function findPlatform(
 }
 
 /**
- * Hands a secret over, once: into a file readable by its owner alone, or on stdout.
- * @returns the fields to print
+ * Has an access key issued and hands it over, once: into a new file readable by its owner alone, or on stdout. The file
+ * is made first, so that no key is issued that cannot be kept.
+ * @throws {CliError} `unwritable_file`
  */
-export async function handOverKey(key: string, file: string | undefined): Promise<readonly [string, unknown]> {
-  if (file === undefined) return ["access key", `${key}\n(shown once: the node keeps only a hash of it)`];
-  await writeFile(file, `${key}\n`, { mode: 0o600, flag: "wx" }).catch((cause: NodeJS.ErrnoException) => {
-    throw new CliError(
-      "unwritable_file",
-      `${file} cannot be written (${cause.code}); the key that was issued is lost, revoke it and issue another one.`,
-      { file },
-      { cause },
-    );
+export async function receiveKey<T extends JsonObject>(
+  file: string | undefined,
+  issue: () => Promise<T>,
+  keyOf: (issued: T) => string,
+): Promise<{ readonly issued: T; readonly field: readonly [string, unknown] }> {
+  if (file === undefined) {
+    const issued = await issue();
+    return { issued, field: ["access key", `${keyOf(issued)}\n(shown once: the node keeps only a hash of it)`] };
+  }
+  const opened = await open(file, "wx", 0o600).catch((cause: NodeJS.ErrnoException) => {
+    const message = `${file} cannot be made (${cause.code}); no key was issued. It must be a new file.`;
+    throw new CliError("unwritable_file", message, { file }, { cause });
   });
-  return ["access key", `written to ${file}`];
+  try {
+    const issued = await issue();
+    await opened.writeFile(`${keyOf(issued)}\n`);
+    return { issued, field: ["access key", `written to ${file}`] };
+  } catch (error) {
+    await rm(file, { force: true });
+    throw error;
+  } finally {
+    await opened.close();
+  }
 }
 
 export function addPlatformCommands(admin: Command, context: CliContext): void {
@@ -78,14 +96,14 @@ export function addPlatformCommands(admin: Command, context: CliContext): void {
         end_datetime: options.keyUntil,
       };
       const body = { name, handle: options.handle, rights: options.rights, access_key: accessKey };
-      const created = (await client.request("POST", "/platforms", { body })) as JsonObject & {
-        access_keys: readonly { key: string; end_datetime: string }[];
-      };
-      const [key] = created.access_keys;
-      if (key === undefined) throw new CliError("unexpected_answer", "The instance issued no access key.");
-      const handedOver = await handOverKey(key.key, options.accessKeyFile);
+      const { issued: created, field } = await receiveKey(
+        options.accessKeyFile,
+        async () => (await client.request("POST", "/platforms", { body })) as CreatedPlatform,
+        ({ access_keys: [key] }) => key.key,
+      );
+      const [{ end_datetime: until }] = created.access_keys;
       const shown = options.accessKeyFile === undefined ? created : withoutKeys(created);
-      output.record(shown, [...fieldsOf(created), handedOver, ["valid until", key.end_datetime]]);
+      output.record(shown, [...fieldsOf(created), field, ["valid until", until]]);
     });
 
   addCommand(platforms, "list", "platforms of this instance")
@@ -147,7 +165,7 @@ async function change(client: RestClient, id: string, body: JsonObject): Promise
   return (await client.request("PATCH", `/platforms/${id}`, { body })) as JsonObject;
 }
 
-function withoutKeys(created: JsonObject & { access_keys: readonly { key: string }[] }): JsonObject {
+function withoutKeys(created: CreatedPlatform): JsonObject {
   return { ...created, access_keys: created.access_keys.map(({ key: _key, ...rest }) => rest) };
 }
 

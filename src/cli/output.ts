@@ -24,7 +24,7 @@ export function processTerminal(): Terminal {
 export interface Column<T> {
   readonly title: string;
   readonly value: (row: T) => unknown;
-  /** Never shortened: an id or a fingerprint that is cut is of no use. */
+  /** Never shortened: an id, a time or a fingerprint that is cut is of no use. */
   readonly whole?: true;
 }
 
@@ -121,6 +121,12 @@ export function printable(value: unknown): string {
   );
 }
 
+/** An origin as people say it in a table: its host. */
+export function hostOf(origin: unknown): string {
+  const text = String(origin);
+  return URL.canParse(text) ? new URL(text).host : text;
+}
+
 const shortest = 6;
 
 function formatTable<T>(rows: readonly T[], columns: readonly Column<T>[], terminal: Terminal): string {
@@ -132,15 +138,12 @@ function formatTable<T>(rows: readonly T[], columns: readonly Column<T>[], termi
   }
   const widths = titles.map((title, at) => Math.max(title.length, ...cells.map((line) => line[at]?.length ?? 0)));
   const room = Math.min(terminal.columns, 120) - 2 * (columns.length - 1);
-  for (;;) {
-    const excess = widths.reduce((sum, width) => sum + width, 0) - room;
+  for (let excess = widths.reduce((sum, width) => sum + width, 0) - room; excess > 0; excess -= 1) {
+    // A character at a time from the widest: so that long columns give way before short ones.
     const candidates = widths.map((width, at) => (columns[at]?.whole ? 0 : width));
     const widest = Math.max(...candidates);
-    if (excess <= 0 || widest <= shortest) break;
-    const at = candidates.indexOf(widest);
-    const next = Math.max(shortest, ...candidates.filter((width) => width < widest));
-    widths[at] = Math.max(next === widest ? widest - 1 : next, widest - excess, shortest);
-    if (widths[at] === widest) widths[at] = widest - 1;
+    if (widest <= shortest) break;
+    widths[candidates.lastIndexOf(widest)] = widest - 1;
   }
   const line = (texts: readonly string[]) =>
     texts

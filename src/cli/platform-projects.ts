@@ -2,19 +2,13 @@
 import type { Command } from "commander";
 import { selectMembership } from "../sdk/memberships.ts";
 import { projectChangeSchema, projectFileSchema } from "../sdk/project-file.ts";
-import {
-  declareProject,
-  editProject,
-  findProject,
-  listProjects,
-  openProject,
-  type ProjectRow,
-  shareProject,
-} from "../sdk/projects.ts";
+import { findProject, listProjects, type ProjectRow } from "../sdk/project-views.ts";
+import { declareProject, editProject, openProject, shareProject } from "../sdk/projects.ts";
 import { findRecipient } from "../sdk/trust.ts";
 import { type PlatformAddress, parseAddress, parseInstant } from "./arguments.ts";
 import { addGroup, addInstanceCommand, type CliContext } from "./context.ts";
 import { readJsonFile } from "./json-file.ts";
+import { hostOf } from "./output.ts";
 import { openClient, reportMissing } from "./platform-client.ts";
 
 interface InstanceOptions {
@@ -42,7 +36,7 @@ export function addProjectCommands(program: Command, context: CliContext): void 
       output.table(
         items,
         [
-          { title: "instance", value: ({ instance }) => new URL(instance).host },
+          { title: "instance", value: ({ instance }) => hostOf(instance) },
           { title: "code", value: (row) => row.code },
           { title: "name", value: (row) => row.name },
           { title: "access", value: (row) => row.access },

@@ -2,6 +2,7 @@
 import { type Command, Option } from "commander";
 import { listReceipts } from "../sdk/receipts.ts";
 import { addGroup, addInstanceCommand, type CliContext } from "./context.ts";
+import { hostOf } from "./output.ts";
 import { openClient, reportMissing } from "./platform-client.ts";
 
 export function addReceiptCommands(program: Command, context: CliContext): void {
@@ -19,10 +20,10 @@ export function addReceiptCommands(program: Command, context: CliContext): void 
       output.table(
         items,
         [
-          { title: "instance", value: ({ instance }) => new URL(instance).host },
-          { title: "peer", value: (row) => row.peer },
+          { title: "instance", value: ({ instance }) => hostOf(instance) },
+          { title: "peer", value: (row) => hostOf(row.peer) },
           { title: "effect", value: (row) => row.effect },
-          { title: "received", value: (row) => String(row.received_at).slice(0, 19) },
+          { title: "received", value: (row) => String(row.received_at).slice(0, 19), whole: true },
           { title: "activity", value: (row) => row.activity },
         ],
         "There are no receipts yet.",

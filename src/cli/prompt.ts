@@ -1,6 +1,6 @@
 /** Secrets: from a file, or asked for on the terminal without showing them; never an argument. */
 import { readFile } from "node:fs/promises";
-import { createInterface } from "node:readline/promises";
+import { createInterface, type Interface } from "node:readline/promises";
 import { Writable } from "node:stream";
 import { ConcordatError } from "../errors.ts";
 
@@ -29,24 +29,31 @@ export const terminalPrompt: Prompt = {
     }
     process.stderr.write(`${question}: `);
     const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() });
-    const lines = createInterface({ input: process.stdin, output: nowhere, terminal: true });
     try {
-      return await lines.question("");
+      return await ask(createInterface({ input: process.stdin, output: nowhere, terminal: true }), "");
     } finally {
-      lines.close();
       process.stderr.write("\n");
     }
   },
   async line(question) {
     if (!process.stdin.isTTY) return null;
-    const lines = createInterface({ input: process.stdin, output: process.stderr });
-    try {
-      return (await lines.question(`${question} `)).trim();
-    } finally {
-      lines.close();
-    }
+    return (await ask(createInterface({ input: process.stdin, output: process.stderr }), `${question} `)).trim();
   },
 };
+
+/** One line; Ctrl-C and Ctrl-D end the command instead of leaving it waiting. */
+async function ask(lines: Interface, question: string): Promise<string> {
+  const ended = new AbortController();
+  lines.once("SIGINT", () => ended.abort());
+  lines.once("close", () => ended.abort());
+  try {
+    return await lines.question(question, { signal: ended.signal });
+  } catch (cause) {
+    throw new CliError("cancelled", "Nothing was entered; nothing was done.", {}, { cause });
+  } finally {
+    lines.close();
+  }
+}
 
 /** A secret from a file (its final line break does not count) or else from the terminal. */
 export async function readSecret(

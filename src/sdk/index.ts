@@ -14,17 +14,8 @@ export {
 } from "./memberships.ts";
 export { describeOwnKeys, type OwnKeys, type OwnKeysView, readOwnKeys } from "./own-keys.ts";
 export { type ProjectChange, type ProjectFile, projectChangeSchema, projectFileSchema } from "./project-file.ts";
-export {
-  declareProject,
-  editProject,
-  findProject,
-  listProjects,
-  type OpenedProject,
-  openProject,
-  type ProjectRow,
-  type ProjectView,
-  shareProject,
-} from "./projects.ts";
+export { findProject, listProjects, type ProjectFields, type ProjectRow, type ProjectView } from "./project-views.ts";
+export { declareProject, editProject, type OpenedProject, openProject, shareProject } from "./projects.ts";
 export { listReceipts, type ReceiptRow } from "./receipts.ts";
 export {
   type Credentials,

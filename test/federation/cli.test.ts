@@ -99,6 +99,20 @@ test("a platform gets access; its key is in a file for its owner alone, and not 
   assert.equal(handles.sort(), ["ap-hp", "chu-rennes"]);
 });
 
+test("no key is issued that its file cannot take", async () => {
+  const keys = (await rows("admin-ouest", "admin", "keys", "list")).length;
+  const existing = fileOf("admin-ouest-chu-rennes.key");
+  const key = await readFile(existing, "utf8");
+  const refused = await refusal("admin-ouest", "admin", "keys", "issue", "chu-rennes", "--access-key-file", existing);
+  assert.is(refused.code, "unwritable_file");
+  assert.is(await readFile(existing, "utf8"), key);
+  const other = fileOf("nobody.key");
+  const unknown = await refusal("admin-ouest", "admin", "keys", "issue", "nobody", "--access-key-file", other);
+  assert.is(unknown.code, "not_found");
+  assert.not.ok((await readdir(directory)).includes("nobody.key"));
+  assert.is((await rows("admin-ouest", "admin", "keys", "list")).length, keys);
+});
+
 test("the administrators make their instances peers, comparing the fingerprint", async () => {
   const requested = await result("admin-ouest", "admin", "peers", "request", lyon.origin);
   assert.is(requested.state, "pending_out");

@@ -1,7 +1,8 @@
 import * as assert from "uvu/assert";
 import { judgeMembership } from "../../src/crypto/membership.ts";
 import { joinInstance, listInstances, selectMembership } from "../../src/sdk/memberships.ts";
-import { declareProject, listProjects } from "../../src/sdk/projects.ts";
+import { listProjects } from "../../src/sdk/project-views.ts";
+import { declareProject } from "../../src/sdk/projects.ts";
 import { suite } from "../harness/suite.ts";
 import { createInstance, now, refusalOf, withClient } from "./scripted-instance.ts";
 

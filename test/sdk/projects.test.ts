@@ -5,7 +5,8 @@ import type { JsonObject } from "../../src/protocol/objects.ts";
 import type { Client } from "../../src/sdk/client.ts";
 import { joinInstance } from "../../src/sdk/memberships.ts";
 import { readOwnKeys } from "../../src/sdk/own-keys.ts";
-import { declareProject, editProject, findProject, openProject, shareProject } from "../../src/sdk/projects.ts";
+import { findProject } from "../../src/sdk/project-views.ts";
+import { declareProject, editProject, openProject, shareProject } from "../../src/sdk/projects.ts";
 import type { Membership } from "../../src/sdk/vault.ts";
 import { suite } from "../harness/suite.ts";
 import {
