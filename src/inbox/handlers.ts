@@ -2,7 +2,7 @@
 import { Problem } from "../errors.ts";
 import type { NodeKeys } from "../identity/node-keys.ts";
 import { introducePlatforms } from "../outbox/directory.ts";
-import { acceptFollow } from "../outbox/peering.ts";
+import { acceptFollow, endPeering } from "../outbox/peering.ts";
 import { protocolVersion } from "../protocol/activities.ts";
 import { actorIds, originOf } from "../protocol/ids.ts";
 import { system } from "../registry/caller.ts";
@@ -59,7 +59,17 @@ const accept: Handler<"accept"> = async (tx, context, { peer }, intent) => {
 const reject: Handler<"reject"> = async (tx, context, { peer }, intent) => {
   const row = await readPeerRow(tx, peer.id);
   if (intent.follow !== row.followOut) throw new Problem("state_conflict", "That is not the Follow that we sent.");
-  await rejectPeer(tx, system, row, context.now);
+  // Of a Follow that was accepted before, a Reject ends the peering.
+  if (row.state === "approved") await endPeering(tx, system, row, context.now);
+  else await rejectPeer(tx, system, row, context.now);
+  return applied;
+};
+
+/** The follower ends the peering. */
+const undo: Handler<"undo"> = async (tx, context, { peer }, intent) => {
+  const row = await readPeerRow(tx, peer.id);
+  if (intent.follow !== row.followIn) throw new Problem("state_conflict", "That is not the Follow that we accepted.");
+  await endPeering(tx, system, row, context.now);
   return applied;
 };
 
@@ -97,6 +107,7 @@ const handlers: { readonly [Kind in Intent["kind"]]: Handler<Kind> } = {
   follow,
   accept,
   reject,
+  undo,
   directory,
   project,
   tombstone,

@@ -18,6 +18,7 @@ export type Intent =
   | { readonly kind: "follow"; readonly object: string }
   | { readonly kind: "accept"; readonly follow: string }
   | { readonly kind: "reject"; readonly follow: string }
+  | { readonly kind: "undo"; readonly follow: string }
   | { readonly kind: "directory"; readonly handle: string; readonly name: string; readonly bundles: readonly unknown[] }
   | { readonly kind: "project"; readonly judged: JudgedShape<Project>; readonly bundles: readonly unknown[] }
   | { readonly kind: "tombstone"; readonly uri: string }
@@ -43,6 +44,8 @@ export function readIntent(activity: Activity): Intent {
       return { kind: "accept", follow: requireId(activity, "object") };
     case "Reject":
       return { kind: "reject", follow: requireId(activity, "object") };
+    case "Undo":
+      return { kind: "undo", follow: requireId(activity, "object") };
     case "Create":
       return isProject(activity.object) ? readProject(activity, activity.object) : unhandled;
     case "Update":

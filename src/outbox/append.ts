@@ -120,6 +120,14 @@ async function destinationsOf(tx: Tx, origin: string, recipients: readonly strin
   return found.map((peer) => ({ peer, recipients: byOrigin.get(peer.origin) ?? [] }));
 }
 
+/** Everything that still waits for a peer: with the peering ended, nothing of it may be sent. */
+export async function cancelDeliveries(tx: Tx, peerId: string): Promise<void> {
+  await tx
+    .update(deliveries)
+    .set({ state: "cancelled" })
+    .where(and(eq(deliveries.peerId, peerId), eq(deliveries.state, "queued")));
+}
+
 /** Undelivered rows of an object that were for these platforms alone: nobody may read them any more. */
 async function cancelFor(tx: Tx, objectUri: string, platforms: readonly string[]): Promise<void> {
   const ofObject = tx.select({ id: activities.id }).from(activities).where(eq(activities.objectUri, objectUri));

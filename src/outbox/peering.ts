@@ -7,11 +7,12 @@ import { parseActivity } from "../protocol/activities.ts";
 import { actorIds, isOrigin, splitKeyId } from "../protocol/ids.ts";
 import { parseStrictJson } from "../protocol/strict-json.ts";
 import type { Caller } from "../registry/caller.ts";
+import { endSharingWith } from "../registry/peer-endings.ts";
+import { getPeer, type Peer } from "../registry/peer-views.ts";
 import {
   approvePeer,
-  getPeer,
+  changePolicy,
   listFollows,
-  type Peer,
   type PeerActor,
   type PeerRow,
   readPeerRow,
@@ -19,11 +20,15 @@ import {
   rejectPeer,
   rememberFollow,
   requestPeer,
+  resumePeer,
+  revokePeer,
+  suspendPeer,
 } from "../registry/peers.ts";
 import { findVerificationKey } from "../registry/pinned-keys.ts";
 import { parseSignature, requireSignature, verifySignature } from "../signatures/policy.ts";
 import type { Tx } from "../storage/database.ts";
-import { appendActivity, type OutboxContext } from "./append.ts";
+import type { PeerPolicy } from "../storage/schema.ts";
+import { appendActivity, cancelDeliveries, type OutboxContext } from "./append.ts";
 import { introducePlatforms } from "./directory.ts";
 import { commitChange, type OutboxDependencies } from "./submit.ts";
 
@@ -124,6 +129,54 @@ export async function rejectPeering(dependencies: PeeringDependencies, caller: C
     const asked = peer.followIn ?? null;
     const rejected = asked === null ? null : await appendBetweenNodes(tx, context, peer, "Reject", asked);
     return { value: await getPeer(tx, caller, id), lanes: rejected?.lanes ?? [] };
+  });
+}
+
+/** Suspends a peer: refused inward, held outward, until resumed. @throws {Problem} `not_found`, `state_conflict` */
+export async function suspendPeering(dependencies: PeeringDependencies, caller: Caller, id: string): Promise<Peer> {
+  return await commitChange(dependencies, async (tx, { now }) => {
+    await suspendPeer(tx, caller, id, now);
+    return { value: await getPeer(tx, caller, id), lanes: [] };
+  });
+}
+
+/** Ends a suspension; what was held is sent. @throws {Problem} `not_found`, `state_conflict` */
+export async function resumePeering(dependencies: PeeringDependencies, caller: Caller, id: string): Promise<Peer> {
+  return await commitChange(dependencies, async (tx, { now }) => {
+    await resumePeer(tx, caller, id, now);
+    return { value: await getPeer(tx, caller, id), lanes: [id] };
+  });
+}
+
+/** Ends the peering for both sides and tells the other. @throws {Problem} `not_found`, `state_conflict` */
+export async function revokePeering(dependencies: PeeringDependencies, caller: Caller, id: string): Promise<Peer> {
+  return await commitChange(dependencies, async (tx, context) => {
+    const peer = await endPeering(tx, caller, await readPeerRow(tx, id), context.now);
+    const [type, follow] = peer.followOut === null ? ["Reject", peer.followIn] : ["Undo", peer.followOut];
+    const told = follow === null ? null : await appendBetweenNodes(tx, context, peer, type as string, follow);
+    return { value: await getPeer(tx, caller, id), lanes: told?.lanes ?? [] };
+  });
+}
+
+/** This side of an ended peering, whoever ended it. @throws {Problem} `state_conflict` */
+export async function endPeering(tx: Tx, caller: Caller, peer: PeerRow, now: Date): Promise<PeerRow> {
+  const revoked = await revokePeer(tx, caller, peer, now);
+  await cancelDeliveries(tx, peer.id);
+  await endSharingWith(tx, peer.origin, now);
+  return revoked;
+}
+
+/** Changes a peer's policy; platforms that it may learn of from now on are introduced. @throws {Problem} `not_found` */
+export async function setPeerPolicy(
+  dependencies: PeeringDependencies,
+  caller: Caller,
+  id: string,
+  policy: PeerPolicy,
+): Promise<Peer> {
+  return await commitChange(dependencies, async (tx, context) => {
+    const peer = await changePolicy(tx, caller, id, policy, context.now);
+    const lanes = peer.state === "approved" ? await introducePlatforms(tx, context, dependencies.keys, peer) : [];
+    return { value: await getPeer(tx, caller, id), lanes };
   });
 }
 

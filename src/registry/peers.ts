@@ -1,14 +1,12 @@
 /** Peers: the instances that the administrator approved, and those on their way there (docs/protocol.md, "Peers"). */
-import { and, desc, eq, inArray, notInArray, sql } from "drizzle-orm";
+import { and, desc, eq, inArray, notInArray } from "drizzle-orm";
 import { Problem } from "../errors.ts";
 import { mintUuid } from "../protocol/ids.ts";
 import { limits } from "../protocol/limits.ts";
 import type { Tx } from "../storage/database.ts";
 import {
-  type DeliveryError,
   deliveries,
   followRequests,
-  lanes,
   type PeerPolicy,
   type PeerState,
   type PinnedKey,
@@ -16,31 +14,8 @@ import {
 } from "../storage/schema.ts";
 import { type Caller, nameCaller } from "./caller.ts";
 import { administrators, recordEffects } from "./journal.ts";
-import { keyset, type Page, type PageRequest } from "./paging.ts";
 
 export type PeerRow = typeof peers.$inferSelect;
-
-export interface Peer {
-  readonly id: string;
-  readonly origin: string;
-  readonly state: PeerState;
-  readonly name: string | null;
-  readonly software: string | null;
-  readonly fingerprint: string | null;
-  readonly signature_form: string | null;
-  readonly policy: PeerPolicy;
-  readonly lane: {
-    readonly state: "idle" | "active" | "backing_off" | "held";
-    readonly depth: number;
-    readonly dead: number;
-    readonly oldest_at: string | null;
-    readonly next_attempt_at: string | null;
-    readonly last_error: DeliveryError | null;
-  };
-  readonly requested_at: string | null;
-  readonly opened_at: string | null;
-  readonly approved_at: string | null;
-}
 
 /** What a node learned of another one by fetching its instance actor. */
 export interface PeerActor {
@@ -55,8 +30,11 @@ export interface PeerActor {
 
 const defaultPolicy: PeerPolicy = { platforms: "all", activities: "all", per_minute: 60_000, per_day: 5_000_000 };
 
-/** States in which a peer's lane may send; otherwise it is held. */
-export const sendingStates: readonly PeerState[] = ["approved", "pending_out", "rejected"];
+/**
+ * States in which a peer's lane may send; otherwise it is held. What is left for a rejected or revoked peer is the word
+ * that says so.
+ */
+export const sendingStates: readonly PeerState[] = ["approved", "pending_out", "rejected", "revoked"];
 
 const pinOf = (actor: PeerActor) => ({
   actorUri: actor.actorUri,
@@ -259,106 +237,54 @@ async function setApproved(
   return { ...row, ...change };
 }
 
+/** Refuses a peer inward and holds its lane outward, for now and on this side alone. @throws {Problem} `state_conflict` */
+export async function suspendPeer(tx: Tx, caller: Caller, id: string, now: Date): Promise<PeerRow> {
+  return await changeState(tx, caller, await readPeerRow(tx, id), { from: ["approved"], to: "suspended", now });
+}
+
+/** Ends a suspension. @throws {Problem} `state_conflict` */
+export async function resumePeer(tx: Tx, caller: Caller, id: string, now: Date): Promise<PeerRow> {
+  const row = await readPeerRow(tx, id);
+  return await changeState(tx, caller, row, { from: ["suspended"], to: "approved", verb: "resumed", now });
+}
+
+/** Ends the peering, by this side or by the other. @throws {Problem} `state_conflict` */
+export async function revokePeer(tx: Tx, caller: Caller, row: PeerRow, now: Date): Promise<PeerRow> {
+  await tx.delete(followRequests).where(eq(followRequests.origin, row.origin));
+  return await changeState(tx, caller, row, { from: ["approved", "suspended", "pending_out"], to: "revoked", now });
+}
+
+async function changeState(
+  tx: Tx,
+  caller: Caller,
+  row: PeerRow,
+  move: { readonly from: readonly PeerState[]; readonly to: PeerState; readonly verb?: string; readonly now: Date },
+): Promise<PeerRow> {
+  const verb = move.verb ?? move.to;
+  if (!move.from.includes(row.state)) throw wrongState(row, verb);
+  await tx.update(peers).set({ state: move.to }).where(eq(peers.id, row.id));
+  await journalPeer(tx, caller, `peer.${verb}`, row.origin, move.now);
+  return { ...row, state: move.to };
+}
+
+/** Which platforms a peer learns of, what it may send, how much. */
+export async function changePolicy(
+  tx: Tx,
+  caller: Caller,
+  id: string,
+  policy: PeerPolicy,
+  now: Date,
+): Promise<PeerRow> {
+  const row = await readPeerRow(tx, id);
+  await tx.update(peers).set({ policy }).where(eq(peers.id, id));
+  await journalPeer(tx, caller, "peer.policy_changed", row.origin, now);
+  return { ...row, policy };
+}
+
 /** Says no, to a request of theirs or after theirs to one of ours. @throws {Problem} `state_conflict` */
 export async function rejectPeer(tx: Tx, caller: Caller, row: PeerRow, now: Date): Promise<void> {
   if (row.state !== "pending_in" && row.state !== "pending_out") throw wrongState(row, "rejected");
   await tx.delete(followRequests).where(eq(followRequests.origin, row.origin));
   await tx.update(peers).set({ state: "rejected" }).where(eq(peers.id, row.id));
   await journalPeer(tx, caller, "peer.rejected", row.origin, now);
-}
-
-/** Peers are the administrators' to see; the route asks for `manage_peers`. */
-export async function listPeers(
-  tx: Tx,
-  _caller: Caller,
-  request: PageRequest & { readonly origin?: string | undefined; readonly state?: PeerState | undefined },
-): Promise<Page<Peer>> {
-  const page = keyset(request, { created_at: { by: sql`${peers.createdAt}`, type: "timestamptz" } }, "created_at", {
-    column: sql`${peers.id}`,
-    type: "uuid",
-  });
-  const rows = await tx
-    .select({ row: peers, lane: lanes, key: peers.id, position: page.position })
-    .from(peers)
-    .leftJoin(lanes, eq(lanes.peerId, peers.id))
-    .where(
-      and(
-        page.after,
-        request.origin === undefined ? undefined : eq(peers.origin, request.origin),
-        request.state === undefined ? undefined : eq(peers.state, request.state),
-      ),
-    )
-    .orderBy(...page.orderBy)
-    .limit(page.limit);
-  const depths = await readDepths(
-    tx,
-    rows.map(({ row }) => row.id),
-  );
-  return page.toPage(rows, ({ row, lane }) => present(row, lane, depths.get(row.id)));
-}
-
-/** @throws {Problem} `not_found` */
-export async function getPeer(tx: Tx, _caller: Caller, id: string): Promise<Peer> {
-  const [found] = await tx
-    .select({ row: peers, lane: lanes })
-    .from(peers)
-    .leftJoin(lanes, eq(lanes.peerId, peers.id))
-    .where(eq(peers.id, id));
-  if (!found) throw new Problem("not_found");
-  return present(found.row, found.lane, (await readDepths(tx, [id])).get(id));
-}
-
-interface Depth {
-  readonly queued: number;
-  readonly dead: number;
-  readonly oldestAt: Date | null;
-  readonly nextAt: Date | null;
-}
-
-async function readDepths(tx: Tx, ids: readonly string[]): Promise<ReadonlyMap<string, Depth>> {
-  if (ids.length === 0) return new Map();
-  const queued = sql`${deliveries.state} = 'queued'`;
-  const rows = await tx
-    .select({
-      peerId: deliveries.peerId,
-      queued: sql<number>`(count(*) filter (where ${queued}))::int`,
-      dead: sql<number>`(count(*) filter (where ${deliveries.state} = 'dead'))::int`,
-      oldestAt: sql<string | null>`min(${deliveries.createdAt}) filter (where ${queued})`,
-      nextAt: sql<string | null>`min(${deliveries.nextAttemptAt}) filter (where ${queued})`,
-    })
-    .from(deliveries)
-    .where(inArray(deliveries.peerId, [...ids]))
-    .groupBy(deliveries.peerId);
-  const instant = (value: string | null) => (value === null ? null : new Date(value));
-  return new Map(
-    rows.map((row) => [row.peerId, { ...row, oldestAt: instant(row.oldestAt), nextAt: instant(row.nextAt) }]),
-  );
-}
-
-function present(row: PeerRow, lane: typeof lanes.$inferSelect | null, depth: Depth | undefined): Peer {
-  const queued = depth?.queued ?? 0;
-  const held = !sendingStates.includes(row.state);
-  const backingOff = (lane?.failures ?? 0) > 0;
-  const nextAt = backingOff && lane?.nextAttemptAt ? lane.nextAttemptAt : depth?.nextAt;
-  return {
-    id: row.id,
-    origin: row.origin,
-    state: row.state,
-    name: row.name,
-    software: row.software,
-    fingerprint: row.fingerprint,
-    signature_form: row.signatureForm,
-    policy: row.policy,
-    lane: {
-      state: queued === 0 ? "idle" : held ? "held" : backingOff ? "backing_off" : "active",
-      depth: queued,
-      dead: depth?.dead ?? 0,
-      oldest_at: depth?.oldestAt?.toISOString() ?? null,
-      next_attempt_at: queued === 0 ? null : (nextAt?.toISOString() ?? null),
-      last_error: lane?.lastError ?? null,
-    },
-    requested_at: row.requestedAt?.toISOString() ?? null,
-    opened_at: row.openedAt?.toISOString() ?? null,
-    approved_at: row.approvedAt?.toISOString() ?? null,
-  };
 }

@@ -1,7 +1,16 @@
 /** Peers: request, open, approve, reject. */
 import { z } from "zod";
-import { approvePeering, openPeering, rejectPeering, requestPeering } from "../../outbox/peering.ts";
-import { getPeer, listPeers } from "../../registry/peers.ts";
+import {
+  approvePeering,
+  openPeering,
+  rejectPeering,
+  requestPeering,
+  resumePeering,
+  revokePeering,
+  setPeerPolicy,
+  suspendPeering,
+} from "../../outbox/peering.ts";
+import { getPeer, listPeers } from "../../registry/peer-views.ts";
 import type { HttpDependencies } from "../dependencies.ts";
 import { defineRoute, idParams, listOf, pageQuery, type Route } from "../route.ts";
 import { peerSchema } from "../shapes.ts";
@@ -72,18 +81,48 @@ export function peerRoutes(dependencies: HttpDependencies): readonly Route[] {
         body: await approvePeering({ ...dependencies, once }, caller, params.id, body.fingerprint),
       }),
     }),
+    verb("reject", "Reject a request", rejectPeering),
+    verb("suspend", "Refuse a peer and hold what is for it, until resumed", suspendPeering),
+    verb("resume", "End a suspension", resumePeering),
+    verb("revoke", "End the peering, for both sides", revokePeering),
     defineRoute({
+      method: "patch",
+      path: "/peers/:id",
+      summary: "Which platforms a peer learns of, what it may send, how much; null is no quota",
+      access,
+      params: idParams,
+      body: z.strictObject({ policy: policySchema }),
+      answer: { status: 200, schema: peerSchema },
+      current: ({ caller, params }) => getPeer(database.db, caller, params.id),
+      handle: async ({ caller, params, body }) => {
+        const { policy } = await getPeer(database.db, caller, params.id);
+        const changed = { ...policy, ...dropAbsent(body.policy) };
+        return { status: 200, body: await setPeerPolicy(dependencies, caller, params.id, changed) };
+      },
+    }),
+  ];
+
+  function verb(name: string, summary: string, run: typeof rejectPeering): Route {
+    return defineRoute({
       method: "post",
-      path: "/peers/:id/reject",
-      summary: "Reject a request",
+      path: `/peers/:id/${name}`,
+      summary,
       access,
       params: idParams,
       body: z.strictObject({}),
       answer: { status: 200, schema: peerSchema },
       handle: async ({ caller, params, once }) => ({
         status: 200,
-        body: await rejectPeering({ ...dependencies, once }, caller, params.id),
+        body: await run({ ...dependencies, once }, caller, params.id),
       }),
-    }),
-  ];
+    });
+  }
+}
+
+const quota = z.int().min(0).nullable().optional();
+const names = z.union([z.literal("all"), z.array(z.string().max(200)).max(1000)]).optional();
+const policySchema = z.strictObject({ platforms: names, activities: names, per_minute: quota, per_day: quota });
+
+function dropAbsent<T extends object>(value: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(value).filter(([, member]) => member !== undefined)) as never;
 }

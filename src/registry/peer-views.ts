@@ -1,0 +1,126 @@
+/** Peers as the administrator sees them, each with the state of the lane to it. */
+import { and, eq, inArray, sql } from "drizzle-orm";
+import { Problem } from "../errors.ts";
+import type { Tx } from "../storage/database.ts";
+import { type DeliveryError, deliveries, lanes, type PeerPolicy, type PeerState, peers } from "../storage/schema.ts";
+import type { Caller } from "./caller.ts";
+import { keyset, type Page, type PageRequest } from "./paging.ts";
+import { type PeerRow, sendingStates } from "./peers.ts";
+
+export interface Peer {
+  readonly id: string;
+  readonly origin: string;
+  readonly state: PeerState;
+  readonly name: string | null;
+  readonly software: string | null;
+  readonly fingerprint: string | null;
+  readonly signature_form: string | null;
+  readonly policy: PeerPolicy;
+  readonly lane: {
+    readonly state: "idle" | "active" | "backing_off" | "held";
+    readonly depth: number;
+    readonly dead: number;
+    readonly oldest_at: string | null;
+    readonly next_attempt_at: string | null;
+    readonly last_error: DeliveryError | null;
+  };
+  readonly requested_at: string | null;
+  readonly opened_at: string | null;
+  readonly approved_at: string | null;
+}
+
+/** Peers are the administrators' to see; the route asks for `manage_peers`. */
+export async function listPeers(
+  tx: Tx,
+  _caller: Caller,
+  request: PageRequest & { readonly origin?: string | undefined; readonly state?: PeerState | undefined },
+): Promise<Page<Peer>> {
+  const page = keyset(request, { created_at: { by: sql`${peers.createdAt}`, type: "timestamptz" } }, "created_at", {
+    column: sql`${peers.id}`,
+    type: "uuid",
+  });
+  const rows = await tx
+    .select({ row: peers, lane: lanes, key: peers.id, position: page.position })
+    .from(peers)
+    .leftJoin(lanes, eq(lanes.peerId, peers.id))
+    .where(
+      and(
+        page.after,
+        request.origin === undefined ? undefined : eq(peers.origin, request.origin),
+        request.state === undefined ? undefined : eq(peers.state, request.state),
+      ),
+    )
+    .orderBy(...page.orderBy)
+    .limit(page.limit);
+  const depths = await readDepths(
+    tx,
+    rows.map(({ row }) => row.id),
+  );
+  return page.toPage(rows, ({ row, lane }) => present(row, lane, depths.get(row.id)));
+}
+
+/** @throws {Problem} `not_found` */
+export async function getPeer(tx: Tx, _caller: Caller, id: string): Promise<Peer> {
+  const [found] = await tx
+    .select({ row: peers, lane: lanes })
+    .from(peers)
+    .leftJoin(lanes, eq(lanes.peerId, peers.id))
+    .where(eq(peers.id, id));
+  if (!found) throw new Problem("not_found");
+  return present(found.row, found.lane, (await readDepths(tx, [id])).get(id));
+}
+
+interface Depth {
+  readonly queued: number;
+  readonly dead: number;
+  readonly oldestAt: Date | null;
+  readonly nextAt: Date | null;
+}
+
+async function readDepths(tx: Tx, ids: readonly string[]): Promise<ReadonlyMap<string, Depth>> {
+  if (ids.length === 0) return new Map();
+  const queued = sql`${deliveries.state} = 'queued'`;
+  const rows = await tx
+    .select({
+      peerId: deliveries.peerId,
+      queued: sql<number>`(count(*) filter (where ${queued}))::int`,
+      dead: sql<number>`(count(*) filter (where ${deliveries.state} = 'dead'))::int`,
+      oldestAt: sql<string | null>`min(${deliveries.createdAt}) filter (where ${queued})`,
+      nextAt: sql<string | null>`min(${deliveries.nextAttemptAt}) filter (where ${queued})`,
+    })
+    .from(deliveries)
+    .where(inArray(deliveries.peerId, [...ids]))
+    .groupBy(deliveries.peerId);
+  const instant = (value: string | null) => (value === null ? null : new Date(value));
+  return new Map(
+    rows.map((row) => [row.peerId, { ...row, oldestAt: instant(row.oldestAt), nextAt: instant(row.nextAt) }]),
+  );
+}
+
+function present(row: PeerRow, lane: typeof lanes.$inferSelect | null, depth: Depth | undefined): Peer {
+  const queued = depth?.queued ?? 0;
+  const held = !sendingStates.includes(row.state);
+  const backingOff = (lane?.failures ?? 0) > 0;
+  const nextAt = backingOff && lane?.nextAttemptAt ? lane.nextAttemptAt : depth?.nextAt;
+  return {
+    id: row.id,
+    origin: row.origin,
+    state: row.state,
+    name: row.name,
+    software: row.software,
+    fingerprint: row.fingerprint,
+    signature_form: row.signatureForm,
+    policy: row.policy,
+    lane: {
+      state: queued === 0 ? "idle" : held ? "held" : backingOff ? "backing_off" : "active",
+      depth: queued,
+      dead: depth?.dead ?? 0,
+      oldest_at: depth?.oldestAt?.toISOString() ?? null,
+      next_attempt_at: queued === 0 ? null : (nextAt?.toISOString() ?? null),
+      last_error: lane?.lastError ?? null,
+    },
+    requested_at: row.requestedAt?.toISOString() ?? null,
+    opened_at: row.openedAt?.toISOString() ?? null,
+    approved_at: row.approvedAt?.toISOString() ?? null,
+  };
+}
