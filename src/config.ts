@@ -110,6 +110,7 @@ export function readConfig(environment: Environment = process.env, { cwd = proce
     deliveryRetryCapMs: read("DELIVERY_RETRY_CAP_MS", parseInteger(1, 86_400_000), 28_800_000),
   };
   refuseContradictions(config);
+  for (const part of Object.values(config)) Object.freeze(part);
   return Object.freeze(config);
 }
 
