@@ -173,7 +173,11 @@ test("takes an empty variable for one that is not set", () => {
 });
 
 test("reads a value from a file, without the end of its last line", () => {
-  const lines = { "a secret of mine": "a secret of mine\n", "of Windows": "of Windows\r\n", "two\nlines and more": "two\nlines and more" };
+  const lines = {
+    "a secret of mine": "a secret of mine\n",
+    "of Windows": "of Windows\r\n",
+    "two\nlines and more": "two\nlines and more",
+  };
   for (const [value, text] of Object.entries(lines)) {
     assert.is(read({ ADMIN_PASSWORD_FILE: writeIn("password", text) }).adminPassword, value);
   }
