@@ -57,7 +57,12 @@ const secret = "k7Qm-never-in-a-log";
 for (const name of ["authorization", "password", "key", "access_token", "secret", "passphrase"]) {
   test(`hides ${name} at the top and two levels down`, () => {
     const { log, text, lines } = collect();
-    log.info({ [name]: secret, body: { [name]: secret }, request: { headers: { [name]: secret } }, list: [{ [name]: secret }] });
+    log.info({
+      [name]: secret,
+      body: { [name]: secret },
+      request: { headers: { [name]: secret } },
+      list: [{ [name]: secret }],
+    });
     assert.not.ok(text().includes(secret), text());
     const [line] = lines();
     assert.equal(
