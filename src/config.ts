@@ -1,6 +1,6 @@
 /**
  * Settings: read once from the environment (and `.env`), judged, frozen. Nothing else reads `process.env`.
- * The names are a contract with whoever operates a node (docs/rest.md is the one with whoever scripts it).
+ * The names are a contract with whoever operates a node.
  */
 import { existsSync, readFileSync } from "node:fs";
 import { homedir } from "node:os";
@@ -72,21 +72,14 @@ const prefix = "CONCORDAT_";
 /** Not a node's: the tests', the client's vault, and what Kubernetes injects for a service called concordat. */
 const foreign = /^CONCORDAT_(?:TEST_|VAULT|SERVICE_|PORT)/;
 
-/** Passwords that were published with some software or other. */
-const wellKnownPasswords = new Set([
-  "admin",
-  "password",
-  "changeme",
-  "change-me",
-  "secret",
-  "concordat",
-  "administrator",
-]);
+/** Passwords that were published with some software or other; digits and signs around the word make none better. */
+const wellKnownPassword =
+  /^[^a-z]*(?:admin|administrator|changeme|change-me|concordat|password|passw0rd|secret|example)[^a-z]*$/i;
 const leastPassword = 10;
 
 /** @throws {ConfigError} for unknown names, malformed values, contradictions, well-known secrets */
 export function readConfig(environment: Environment = process.env, { cwd = process.cwd() } = {}): Config {
-  const settings = readSettings({ ...readDotEnv(cwd), ...definedOnly(environment) });
+  const settings = new Map([...readSettings(readDotEnv(cwd)), ...readSettings(environment)]);
   refuseLaterOnes(settings);
   const read = <T>(name: SettingName, parse: (text: string, setting: string) => T, fallback: T): T => {
     const text = settings.get(name);
@@ -117,6 +110,7 @@ export function readConfig(environment: Environment = process.env, { cwd = proce
     deliveryRetryCapMs: read("DELIVERY_RETRY_CAP_MS", parseInteger(1, 86_400_000), 28_800_000),
   };
   refuseContradictions(config);
+  for (const part of Object.values(config)) Object.freeze(part);
   return Object.freeze(config);
 }
 
@@ -129,7 +123,7 @@ export function readCliConfig(environment: Environment = process.env): {
     CONCORDAT_VAULT: dir,
     CONCORDAT_VAULT_PASSPHRASE: given,
     CONCORDAT_VAULT_PASSPHRASE_FILE: file,
-  } = environment;
+  } = definedOnly(environment);
   if (given !== undefined && file !== undefined) {
     throw new ConfigError("CONCORDAT_VAULT_PASSPHRASE", "is given twice, itself and as _FILE: keep one.");
   }
@@ -146,14 +140,15 @@ function readDotEnv(cwd: string): Environment {
 }
 
 /** An empty variable is one that is not set: `CONCORDAT_REDIS_URL=` in a compose file. */
-function definedOnly(environment: Environment): Environment {
-  return Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== undefined && value !== ""));
+function definedOnly(environment: Environment): Readonly<Record<string, string>> {
+  const entries = Object.entries(environment);
+  return Object.fromEntries(entries.filter((entry): entry is [string, string] => Boolean(entry[1])));
 }
 
 function readSettings(environment: Environment): ReadonlyMap<SettingName, string> {
   const settings = new Map<SettingName, string>();
-  for (const [variable, value] of Object.entries(environment)) {
-    if (!variable.startsWith(prefix) || foreign.test(variable) || value === undefined || value === "") continue;
+  for (const [variable, value] of Object.entries(definedOnly(environment))) {
+    if (!variable.startsWith(prefix) || foreign.test(variable)) continue;
     const isFile = variable.endsWith("_FILE");
     const name = variable.slice(prefix.length, isFile ? -"_FILE".length : undefined) as SettingName;
     if (!settingNames.includes(name)) throw new ConfigError(variable, `is not a setting.${suggest(name)}`);
@@ -277,7 +272,7 @@ function parseHttpUrl(text: string, setting: string): string {
 }
 
 function parsePassword(text: string, setting: string): string {
-  if (text.length < leastPassword || wellKnownPasswords.has(text.toLowerCase())) {
+  if (text.length < leastPassword || wellKnownPassword.test(text)) {
     throw new ConfigError(setting, `needs at least ${leastPassword} characters and must not be a well-known one.`);
   }
   return text;
