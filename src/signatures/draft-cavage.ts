@@ -3,11 +3,12 @@
  * base64, and loses a number at the end; so a scan of ours comes first and hands it a clean copy. Its own clock and
  * algorithm checks are switched off: the policy judges those.
  */
-import { type KeyObject, sign } from "node:crypto";
+import type { KeyObject } from "node:crypto";
 import httpSignature from "http-signature";
 import { Problem } from "../errors.ts";
 import { decodeBase64 } from "./base64.ts";
-import type { NoSignature, ParsedSignature } from "./parsed-signature.ts";
+import { signText } from "./cryptography.ts";
+import { type NoSignature, noSignature, type ParsedSignature } from "./parsed-signature.ts";
 import type { HttpRequest } from "./request.ts";
 
 /** A name, then a quoted string without escapes or an integer, then a comma or the end. */
@@ -23,7 +24,7 @@ export function parseDraftCavage(request: HttpRequest, value: string): ParsedSig
   const names = (parameters.get("headers") ?? "(created)").toLowerCase().split(" ");
   if (names.includes("")) throw malformed("The list of covered headers has an empty item.");
   const keyId = parameters.get("keyId");
-  if (!keyId) return { keyId: null, code: "signature_key", detail: "The signature names no keyId." };
+  if (!keyId) return noSignature("signature_key", "The signature names no keyId.");
 
   const common = {
     form: "draft-cavage",
@@ -34,7 +35,9 @@ export function parseDraftCavage(request: HttpRequest, value: string): ParsedSig
     expires: readSeconds(parameters.get("expires")),
     signature,
   } as const;
-  return { ...common, signed: buildSigned(request, common) };
+  const signed = buildSigned(request, common);
+  // The host is covered as a header, so the text is the same at any origin.
+  return { ...common, writeSigned: signed === null ? null : () => signed };
 }
 
 /** Parameters by name, each once. @throws {Problem} `malformed_signature` */
@@ -61,7 +64,7 @@ function readSeconds(text: string | undefined): number | null {
 }
 
 /** The text that is signed, by http-signature; null where a covered component is unknown or not in the request. */
-function buildSigned(request: HttpRequest, parsed: Omit<ParsedSignature, "signed">): string | null {
+function buildSigned(request: HttpRequest, parsed: Omit<ParsedSignature, "writeSigned">): string | null {
   const headers: Record<string, string> = Object.create(null);
   for (const [line, value] of request.headers) {
     const name = line.toLowerCase();
@@ -110,10 +113,12 @@ export async function buildDraftCavage(input: {
   const { method, target, covered, keyId, privateKey } = input;
   const signer = httpSignature.createSigner({
     sign(data, callback) {
-      sign("sha256", Buffer.from(data, "latin1"), privateKey, (error, signature) => {
-        if (error) callback(error);
-        else callback(null, { keyId, algorithm: "rsa-sha256", signature: signature.toString("base64") });
-      });
+      signText(data, privateKey).then(
+        (signature) => {
+          callback(null, { keyId, algorithm: "rsa-sha256", signature: Buffer.from(signature).toString("base64") });
+        },
+        (error: Error) => callback(error),
+      );
     },
   });
   signer.writeTarget(method, target);

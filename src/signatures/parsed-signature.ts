@@ -1,19 +1,25 @@
 import type { SignatureCode } from "./verdict.ts";
 
-/** One signature, whichever form it came in: everything that the policy judges. RFC 9421 will produce the same. */
+/** The two ways in which a request can be signed. */
+export type SignatureForm = "draft-cavage" | "rfc9421";
+
+/** One signature, whichever form it came in: everything that the policy judges. */
 export interface ParsedSignature {
-  readonly form: "draft-cavage";
+  readonly form: SignatureForm;
   readonly keyId: string;
   /** As declared; null when nothing is. */
   readonly algorithm: string | null;
-  /** What is covered, lower case, in order, duplicates visible. */
+  /**
+   * What is covered, in order, duplicates visible: names in lower case; of RFC 9421 as they came, and a component with
+   * parameters as it is serialised, `"date";sf`.
+   */
   readonly components: readonly string[];
   /** Seconds. */
   readonly created: number | null;
   readonly expires: number | null;
   readonly signature: Uint8Array;
-  /** The text that is signed; null when something covered is absent from the request. */
-  readonly signed: string | null;
+  /** Gives the text that is signed, at this canonical origin; null when something covered is absent from the request. */
+  readonly writeSigned: ((origin: string) => string) | null;
 }
 
 /** Well-formed headers that hold no one signature which could be judged; refused only after the host was. */
@@ -21,4 +27,8 @@ export interface NoSignature {
   readonly keyId: null;
   readonly code: SignatureCode;
   readonly detail: string;
+}
+
+export function noSignature(code: SignatureCode, detail: string): NoSignature {
+  return { keyId: null, code, detail };
 }
