@@ -106,15 +106,21 @@ export class Problem extends ConcordatError {
   readonly status: number;
   readonly members: Readonly<Record<string, unknown>>;
 
-  constructor(code: ProblemCode, detail?: string, members: Readonly<Record<string, unknown>> = {}) {
+  /** @param status where a code is answered with another one than usual: `recipients_stale` to an editing grantee */
+  constructor(
+    code: ProblemCode,
+    detail?: string,
+    members: Readonly<Record<string, unknown>> = {},
+    status: number = problemKinds[code].status,
+  ) {
     super(code, detail ?? problemKinds[code].title);
-    this.status = problemKinds[code].status;
+    this.status = status;
     this.members = members;
   }
 
   /** The body of `application/problem+json`. */
   toJSON(): Record<string, unknown> {
-    const { title, status } = problemKinds[this.code];
-    return { type: "about:blank", title, status, code: this.code, detail: this.message, ...this.members };
+    const { title } = problemKinds[this.code];
+    return { type: "about:blank", title, status: this.status, code: this.code, detail: this.message, ...this.members };
   }
 }

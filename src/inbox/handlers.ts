@@ -1,6 +1,7 @@
 /** One handler per kind of intent. They change the registry in the receiver's transaction and return what is to be said. */
 import { Problem } from "../errors.ts";
 import type { NodeKeys } from "../identity/node-keys.ts";
+import { appendAnnouncements } from "../outbox/append.ts";
 import { introducePlatforms } from "../outbox/directory.ts";
 import { acceptFollow, endPeering } from "../outbox/peering.ts";
 import { protocolVersion } from "../protocol/activities.ts";
@@ -10,6 +11,7 @@ import { storeBundleItems } from "../registry/key-bundles.ts";
 import { confirmPeer, readPeerRow, rejectPeer } from "../registry/peers.ts";
 import { upsertRemotePlatform } from "../registry/platforms.ts";
 import { type CopyEffect, receiveProject, receiveTombstone, removeGrantee } from "../registry/project-copies.ts";
+import { receiveEdit } from "../registry/project-edits.ts";
 import type { Tx } from "../storage/database.ts";
 import type { Intent } from "./intent.ts";
 import type { VerifiedActivity } from "./verify.ts";
@@ -90,6 +92,16 @@ const project: Handler<"project"> = async (tx, { origin, now }, { activity, peer
   return await receiveProject(tx, activity.actor, intent.judged, { tolerant, now });
 };
 
+/** The one exception to the rule of origins: an edit names the owner's object, at the owner's node alone. */
+const edit: Handler<"edit"> = async (tx, { origin, now }, { activity, peer }, intent) => {
+  const { value } = intent.judged;
+  if (originOf(value.id) !== origin) throw new Problem("foreign_id", "An edit goes to the node of the object's owner.");
+  await storeBundleItems(tx, { items: intent.bundles, sender: peer.origin, home: origin, now });
+  const { baseRevision } = intent;
+  const written = await receiveEdit(tx, activity.actor, intent.judged, { baseRevision, now });
+  return { effect: "applied", lanes: await appendAnnouncements(tx, { origin, now }, written.announcements) };
+};
+
 const tombstone: Handler<"tombstone"> = async (tx, { now }, { activity, peer }, { uri }) => {
   if (originOf(uri) !== peer.origin) throw new Problem("foreign_id", "Only an object's home deletes it.");
   return (await receiveTombstone(tx, activity.actor, uri, now)) satisfies CopyEffect;
@@ -110,6 +122,7 @@ const handlers: { readonly [Kind in Intent["kind"]]: Handler<Kind> } = {
   undo,
   directory,
   project,
+  edit,
   tombstone,
   remove,
   unhandled,

@@ -21,6 +21,12 @@ export type Intent =
   | { readonly kind: "undo"; readonly follow: string }
   | { readonly kind: "directory"; readonly handle: string; readonly name: string; readonly bundles: readonly unknown[] }
   | { readonly kind: "project"; readonly judged: JudgedShape<Project>; readonly bundles: readonly unknown[] }
+  | {
+      readonly kind: "edit";
+      readonly judged: JudgedShape<Project>;
+      readonly baseRevision: number;
+      readonly bundles: readonly unknown[];
+    }
   | { readonly kind: "tombstone"; readonly uri: string }
   | { readonly kind: "remove"; readonly platform: string; readonly uri: string; readonly revision: number }
   | { readonly kind: "unhandled" };
@@ -50,7 +56,9 @@ export function readIntent(activity: Activity): Intent {
       return isProject(activity.object) ? readProject(activity, activity.object) : unhandled;
     case "Update":
       if (isProject(activity.object)) {
-        return activity.whole["hf:baseRevision"] === undefined ? readProject(activity, activity.object) : unhandled;
+        return activity.whole["hf:baseRevision"] === undefined
+          ? readProject(activity, activity.object)
+          : readEdit(activity, activity.object);
       }
       return activity.object && activity.objectId === activity.actor ? readDirectory(activity) : unhandled;
     case "Delete":
@@ -71,12 +79,21 @@ function isProject(object: JsonObject | null): object is JsonObject {
   return object !== null && typesOf(object).includes("hf:Project");
 }
 
-function readProject(activity: Activity, object: JsonObject): Intent {
+function readProject(activity: Activity, object: JsonObject): Extract<Intent, { readonly kind: "project" }> {
   const judged = judgeShape(projectSchema, object);
   if (judged.malformedId) throw new Problem("malformed_id");
   const [fault] = judged.malformed;
   if (fault) throw new Problem("malformed_activity", `object.${fault.path}: ${fault.message}`);
   return { kind: "project", judged, bundles: readBundles(activity) };
+}
+
+const editSchema = z.looseObject({ "hf:baseRevision": revisionSchema });
+
+/** A grantee's edit, to the owner's node. */
+function readEdit(activity: Activity, object: JsonObject): Intent {
+  const { judged, bundles } = readProject(activity, object);
+  const { "hf:baseRevision": baseRevision } = requireShape(editSchema, activity.whole, "");
+  return { kind: "edit", judged, baseRevision, bundles };
 }
 
 function readDirectory(activity: Activity): Intent {

@@ -4,9 +4,9 @@ import { context, protocolVersion } from "../protocol/activities.ts";
 import { digestJson } from "../protocol/canonical-json.ts";
 import { mintId, mintUuid, originOf } from "../protocol/ids.ts";
 import type { JsonObject } from "../protocol/objects.ts";
+import type { Announcement } from "../registry/announcements.ts";
 import { readBundleItems } from "../registry/key-bundles.ts";
 import { findPeersOf, type PeerRow } from "../registry/peers.ts";
-import type { Announcement } from "../registry/projects.ts";
 import type { Tx } from "../storage/database.ts";
 import { activities, deliveries } from "../storage/schema.ts";
 
@@ -89,17 +89,17 @@ export async function appendActivity(
 export async function appendAnnouncements(
   tx: Tx,
   context: OutboxContext,
-  actor: string,
   announcements: readonly Announcement[],
 ): Promise<readonly string[]> {
   const lanes = new Set<string>();
   for (const announcement of announcements) {
-    const { type, object, objectUri, revision, target, recipients } = announcement;
+    const { actor, type, object, objectUri, revision, target, baseRevision, recipients } = announcement;
     const destinations = await destinationsOf(tx, context.origin, recipients);
     if (type === "Remove" || type === "Delete") await cancelFor(tx, objectUri, recipients);
     const bundles = announcement.bundlesOf.length > 0 ? await readBundleItems(tx, announcement.bundlesOf) : [];
     const members = {
       ...(target === undefined ? {} : { target, "hf:revision": revision }),
+      ...(baseRevision === undefined ? {} : { "hf:baseRevision": baseRevision }),
       ...(bundles.length > 0 ? { "hf:bundles": bundles } : {}),
     };
     const outgoing = { type, actor, to: recipients, object, members, objectUri, revision };

@@ -1,5 +1,6 @@
 /** Writes of platforms: authorise, change the registry, append what others are told; one transaction, then the lanes wake. */
 import type { JudgedShape, Project } from "../protocol/objects.ts";
+import type { Written } from "../registry/announcements.ts";
 import type { PlatformCaller } from "../registry/caller.ts";
 import {
   declareProject,
@@ -7,7 +8,6 @@ import {
   type RevisionKind,
   reviseProject,
   type WriteContext,
-  type Written,
 } from "../registry/projects.ts";
 import type { Database, Tx } from "../storage/database.ts";
 import { appendAnnouncements } from "./append.ts";
@@ -63,7 +63,7 @@ export async function submitProject(
 ): Promise<Written> {
   return await commitChange(dependencies, async (tx, context) => {
     const written = await writeProject(tx, caller, write, context);
-    const lanes = await appendAnnouncements(tx, context, caller.uri, written.announcements);
+    const lanes = await appendAnnouncements(tx, context, written.announcements);
     return { value: written, lanes };
   });
 }

@@ -108,6 +108,15 @@ export async function readWithdrawals(
   return new Map(rows.flatMap((row) => (row.revision === null ? [] : [[row.platform, row.revision] as const])));
 }
 
+/** What a platform may do with an object now; undefined when nothing. */
+export async function readMode(tx: Tx, uri: string, platformUri: string, now: Date): Promise<AccessMode | undefined> {
+  const [row] = await tx
+    .select({ mode: accessRows.mode })
+    .from(accessRows)
+    .where(and(eq(accessRows.objectUri, uri), eq(accessRows.platformUri, platformUri), holdsAt(now)));
+  return row?.mode;
+}
+
 /** Does any of `platformUris` hold access that was not withdrawn? */
 export async function anyHolds(tx: Tx, uri: string, platformUris: readonly string[]): Promise<boolean> {
   if (platformUris.length === 0) return false;

@@ -5,14 +5,16 @@ import { judgeReceivedKids } from "../crypto/recipients.ts";
 import { Problem } from "../errors.ts";
 import { objectDigest } from "../protocol/canonical-json.ts";
 import { mintUuid } from "../protocol/ids.ts";
-import { type JudgedShape, type Project, refuseUnknownMembers } from "../protocol/objects.ts";
+import { type JsonObject, type JudgedShape, type Project, refuseUnknownMembers } from "../protocol/objects.ts";
 import type { Tx } from "../storage/database.ts";
 import { objects } from "../storage/schema.ts";
 import { anyHolds, endAccess, followGrants, listHolders, lockObject, readWithdrawals } from "./access.ts";
+import type { ObjectRow } from "./announcements.ts";
 import { recordEffects } from "./journal.ts";
 import { listKids } from "./key-bundles.ts";
 import { findLocal } from "./platforms.ts";
-import { columnsOf } from "./projects.ts";
+import { columnsOf } from "./project-content.ts";
+import { newestOfOwner } from "./project-edits.ts";
 
 /** What became of a received snapshot; `revision` is the one held, where what came is older. */
 export type CopyEffect = { readonly effect: "applied" } | { readonly effect: "stale"; readonly revision?: number };
@@ -49,7 +51,10 @@ export async function receiveProject(
   if (before) {
     if (before.ownerUri !== sender) throw new Problem("not_owner", "The object belongs to another platform.");
     if (before.deletedAt) return { effect: "stale" };
-    if (revision < before.revision) return { effect: "stale", revision: before.revision };
+    if (revision < before.revision) {
+      await keepForJudgement(tx, before, judged, tolerant);
+      return { effect: "stale", revision: before.revision };
+    }
     if (revision === before.revision && before.object !== null) {
       if (before.digest === objectDigest(project)) return applied;
       throw new Problem("content_conflict", "That revision is held with other content.", {
@@ -62,8 +67,9 @@ export async function receiveProject(
   if (readers.length === 0) return { effect: "stale", revision: Math.max(...withdrawals.values()) };
 
   refuseUnknownMembers(judged, tolerant);
-  const needsReseal = await judgeEnvelope(tx, project, local);
-  const columns = { ...columnsOf(project), ownerObject: null, needsReseal, updatedAt: now };
+  const { needsReseal, byOwner } = await judgeEnvelope(tx, project, local);
+  const ownerObject = byOwner || !before ? null : newestOfOwner(before);
+  const columns = { ...columnsOf(project), ownerObject, needsReseal, updatedAt: now };
   await tx
     .insert(objects)
     .values({
@@ -83,7 +89,11 @@ export async function receiveProject(
 }
 
 /** The envelope's shape and binding, and that each platform here can open it; true when with a replaced key only. */
-async function judgeEnvelope(tx: Tx, project: Project, local: readonly string[]): Promise<boolean> {
+async function judgeEnvelope(
+  tx: Tx,
+  project: Project,
+  local: readonly string[],
+): Promise<{ readonly needsReseal: boolean; readonly byOwner: boolean }> {
   const envelope = inspectEnvelope(project);
   const editors = project["hf:grants"].filter((grant) => grant.mode === "editable").map((grant) => grant.platform);
   if (![project.attributedTo, ...editors].includes(envelope.sender)) {
@@ -95,7 +105,29 @@ async function judgeEnvelope(tx: Tx, project: Project, local: readonly string[])
       platforms: verdict.platforms,
     });
   }
-  return verdict.needsReseal.length > 0;
+  return { needsReseal: verdict.needsReseal.length > 0, byOwner: envelope.sender === project.attributedTo };
+}
+
+/**
+ * An older snapshot by the owner that arrives behind a grantee's edit: it changes nothing, but a vault without history
+ * needs it to judge the edit.
+ */
+async function keepForJudgement(
+  tx: Tx,
+  held: ObjectRow,
+  judged: JudgedShape<Project>,
+  tolerant: boolean,
+): Promise<void> {
+  const project = judged.value;
+  if (held.object === null || inspectEnvelope(held.object).sender === held.ownerUri) return;
+  if (inspectEnvelope(project).sender !== held.ownerUri) return;
+  const known = held.ownerObject?.["hf:revision"];
+  if (typeof known === "number" && known >= project["hf:revision"]) return;
+  refuseUnknownMembers(judged, tolerant);
+  await tx
+    .update(objects)
+    .set({ ownerObject: project as unknown as JsonObject })
+    .where(eq(objects.uri, held.uri));
 }
 
 async function recordArrival(tx: Tx, project: Project, readers: readonly string[], now: Date): Promise<void> {

@@ -1,53 +1,18 @@
 /** Projects as their owner writes them: this node is their home and sequences their revisions. */
 import { eq } from "drizzle-orm";
-import { inspectEnvelope } from "../crypto/envelope-inspection.ts";
-import { judgeSubmittedKids } from "../crypto/recipients.ts";
 import { Problem } from "../errors.ts";
 import { canonicalJson, objectDigest } from "../protocol/canonical-json.ts";
 import { originOf, uuidOf } from "../protocol/ids.ts";
-import {
-  type Grant,
-  isJsonObject,
-  type JsonObject,
-  type JudgedShape,
-  judgeShape,
-  type Project,
-  projectSchema,
-  refuseUnknownMembers,
-} from "../protocol/objects.ts";
+import { isJsonObject, type JudgedShape, judgeShape, type Project, projectSchema } from "../protocol/objects.ts";
 import { isUniqueViolation, type Tx } from "../storage/database.ts";
 import { objects } from "../storage/schema.ts";
-import { followGrants, isLive, listHolders, lockObject } from "./access.ts";
+import { followGrants, listHolders, lockObject } from "./access.ts";
+import { type Announcement, announceSnapshot, type ObjectRow, type Written } from "./announcements.ts";
 import { nameCaller, type PlatformCaller, requireRight } from "./caller.ts";
-import { findEntities } from "./entities.ts";
-import { findFrameworks, frameworkKey } from "./frameworks.ts";
 import { recordEffects } from "./journal.ts";
-import { listKids, newestBundles } from "./key-bundles.ts";
-import { findReachable } from "./platforms.ts";
+import { columnsOf, judgeContent } from "./project-content.ts";
+import { applyEdit, proposeEdit } from "./project-edits.ts";
 import { readAccess } from "./project-views.ts";
-
-export type ObjectRow = typeof objects.$inferSelect;
-
-/** What a write asks to be told to others: activities without id, for `outbox/append`. */
-export interface Announcement {
-  readonly type: "Create" | "Update" | "Delete" | "Remove";
-  readonly object: JsonObject | string;
-  readonly objectUri: string;
-  readonly revision: number;
-  readonly target?: string;
-  /** Platform URIs, local ones among them: those are served by their access row. */
-  readonly recipients: readonly string[];
-  /** Platforms whose key bundles travel beside the object. */
-  readonly bundlesOf: readonly string[];
-}
-
-export interface Written {
-  /** Local key of the object. */
-  readonly id: string;
-  /** False when the very same snapshot stood here already. */
-  readonly changed: boolean;
-  readonly announcements: readonly Announcement[];
-}
 
 export interface WriteContext {
   readonly origin: string;
@@ -99,7 +64,7 @@ export async function declareProject(
   if (project["hf:revision"] !== 1) {
     throw new Problem("revision_stale", "A new project has revision 1.", { current_revision: 0 });
   }
-  await judgeContent(tx, judged, context.now);
+  await judgeContent(tx, judged, { sender: caller.uri, now: context.now });
   const row: ObjectRow = {
     ...columnsOf(project),
     uri: project.id,
@@ -140,8 +105,14 @@ export async function reviseProject(
   const project = judged.value;
   const before = await lockById(tx, caller, id, context.now);
   if (project.id !== before.uri) throw new Problem("foreign_id", "The object is not the one of this path.");
-  requireOwner(before, caller);
   if (project.attributedTo !== before.ownerUri) throw new Problem("not_owner", "attributedTo never changes.");
+  if (caller.uri !== before.ownerUri) {
+    requireRight(caller, "projects:write");
+    if (kind !== "edit") throw new Problem("not_owner", "Only the owner changes grants.");
+    return before.local
+      ? await applyEdit(tx, caller.uri, before, judged, context.now)
+      : await proposeEdit(tx, caller.uri, before, judged, context.now);
+  }
   const previous = before.object as unknown as Project;
   const grantsDiffer = canonicalJson(previous["hf:grants"]) !== canonicalJson(project["hf:grants"]);
   requireRight(caller, kind === "edit" ? "projects:write" : "projects:share");
@@ -156,7 +127,7 @@ export async function reviseProject(
   }
   if (project["hf:code"] !== before.code) throw new Problem("id_taken", "The code of a project never changes.");
   if (kind !== "edit") requireOnlyGrantsDiffer(previous, project);
-  await judgeContent(tx, judged, context.now);
+  await judgeContent(tx, judged, { sender: caller.uri, now: context.now });
   await tx
     .update(objects)
     .set({ ...columnsOf(project), ownerObject: null, needsReseal: false, updatedAt: context.now })
@@ -173,6 +144,7 @@ export async function reviseProject(
       ...announceSnapshot("Update", project, grantees),
       ...withdrawn.map(
         (platform): Announcement => ({
+          actor: caller.uri,
           type: "Remove",
           object: platform,
           objectUri: project.id,
@@ -213,7 +185,9 @@ export async function deleteProject(
   return {
     id,
     changed: true,
-    announcements: [{ type: "Delete", object: tombstone, objectUri, revision, recipients: holders, bundlesOf: [] }],
+    announcements: [
+      { actor: caller.uri, type: "Delete", object: tombstone, objectUri, revision, recipients: holders, bundlesOf: [] },
+    ],
   };
 }
 
@@ -252,102 +226,6 @@ function requireOnlyGrantsDiffer(before: Project, after: Project): void {
   if (rest(before) !== rest(after)) {
     throw new Problem("grants_refused", "Sharing changes the grants and nothing else.");
   }
-}
-
-/** Everything that is judged with 422: references, grantees, members in clear, the envelope and whom it is for. */
-async function judgeContent(tx: Tx, judged: JudgedShape<Project>, now: Date): Promise<void> {
-  refuseUnknownMembers(judged, false);
-  const project = judged.value;
-  await requireReferences(tx, project);
-  const owner = project.attributedTo;
-  const grants = project["hf:grants"];
-  if (grants.some((grant) => grant.platform === owner)) {
-    throw new Problem("grants_refused", "The owner needs no grant.");
-  }
-  await requireReachable(tx, grants);
-  const envelope = inspectEnvelope(project);
-  if (envelope.sender !== owner) throw new Problem("envelope_binding", "The envelope's sender is not the owner.");
-  const parties = [owner, ...grants.filter((grant) => isLive(grant, now)).map((grant) => grant.platform)];
-  const bundles = await newestBundles(tx, parties);
-  // Whoever held access before may be the one for whom it is still sealed.
-  const history = await listKids(tx, [...parties, ...(await listHolders(tx, project.id))]);
-  const stale = judgeSubmittedKids({
-    kids: envelope.kids,
-    parties,
-    history,
-    newestKids: new Map([...bundles].map(([platform, bundle]) => [platform, bundle.encryptionKid])),
-  });
-  if (!stale.accepted) {
-    throw new Problem(
-      "recipients_stale",
-      "The envelope is not sealed for exactly the newest keys of owner and grantees.",
-      {
-        platforms: stale.platforms,
-      },
-    );
-  }
-}
-
-async function requireReferences(tx: Tx, project: Project): Promise<void> {
-  const entityNames = (project["hf:entities"] ?? []).map((item) => item.name);
-  const frameworkItems = project["hf:frameworks"] ?? [];
-  const knownEntities = await findEntities(tx, entityNames);
-  const knownFrameworks = await findFrameworks(tx, frameworkItems);
-  const missing = [
-    ...entityNames.flatMap((name, at) => (knownEntities.has(name) ? [] : [`object.hf:entities.${at}`])),
-    ...frameworkItems.flatMap((item, at) =>
-      knownFrameworks.has(frameworkKey(item)) ? [] : [`object.hf:frameworks.${at}`],
-    ),
-  ];
-  if (missing.length > 0) {
-    const errors = missing.map((path) => ({ path, code: "unknown_reference", message: "is not registered here" }));
-    throw new Problem("unknown_reference", "Entities are named as registered; frameworks by kind and name.", {
-      errors,
-    });
-  }
-}
-
-async function requireReachable(tx: Tx, grants: readonly Grant[]): Promise<void> {
-  const reachable = await findReachable(
-    tx,
-    grants.map((grant) => grant.platform),
-  );
-  const errors = grants.flatMap((grant, at) =>
-    reachable.has(grant.platform)
-      ? []
-      : [{ path: `object.hf:grants.${at}`, code: "unknown_reference", message: "is no platform known here" }],
-  );
-  if (errors.length > 0) {
-    throw new Problem("unknown_reference", "A grant names a platform that this node does not know.", { errors });
-  }
-}
-
-/** What lists are made of, out of the snapshot and nothing else. */
-export function columnsOf(project: Project) {
-  return {
-    revision: project["hf:revision"],
-    digest: objectDigest(project),
-    object: project as unknown as JsonObject,
-    code: project["hf:code"],
-    name: project.name ?? null,
-    status: project["hf:status"] ?? null,
-    startDate: project["hf:startDate"] ?? null,
-    endDate: project["hf:endDate"] ?? null,
-  };
-}
-
-function announceSnapshot(type: "Create" | "Update", project: Project, grantees: readonly string[]): Announcement[] {
-  if (grantees.length === 0) return [];
-  return [
-    {
-      type,
-      object: project as unknown as JsonObject,
-      objectUri: project.id,
-      revision: project["hf:revision"],
-      recipients: grantees,
-      bundlesOf: [project.attributedTo, ...grantees],
-    },
-  ];
 }
 
 /** Access rows and journal of a snapshot: to those new in it an event `shared`, to the others what was done. */
