@@ -1,10 +1,12 @@
 /** The administrator's view of deliveries, and what can be done about dead ones. */
 import { and, eq, inArray, sql } from "drizzle-orm";
 import { Problem } from "../errors.ts";
+import type { JsonObject } from "../protocol/objects.ts";
 import { type Caller, nameCaller } from "../registry/caller.ts";
 import { recordEffects } from "../registry/journal.ts";
 import { keyset, type Page, type PageRequest } from "../registry/paging.ts";
 import { sendingStates } from "../registry/peers.ts";
+import { readForPeer } from "../registry/project-views.ts";
 import type { Tx } from "../storage/database.ts";
 import {
   activities,
@@ -147,6 +149,13 @@ async function moveDelivery(
     data: { peer: before.peer },
   });
   return row.peerId;
+}
+
+/** An activity of this node about an object that the peer may read now; null otherwise, or when its body is gone. */
+export async function readActivityBody(tx: Tx, peerOrigin: string, id: string, now: Date): Promise<JsonObject | null> {
+  const [row] = await tx.select().from(activities).where(eq(activities.id, id));
+  if (!row?.objectUri || !(await readForPeer(tx, peerOrigin, row.objectUri, now))) return null;
+  return row.body;
 }
 
 export interface Receipt {

@@ -1,5 +1,5 @@
 /** Projects as a caller may see them: owner and grantees all of it, an administrator the clear part. */
-import { and, eq, inArray, isNull, or, type SQL, sql } from "drizzle-orm";
+import { and, eq, inArray, isNull, like, or, type SQL, sql } from "drizzle-orm";
 import { Problem } from "../errors.ts";
 import type { JsonObject, Project } from "../protocol/objects.ts";
 import type { Tx } from "../storage/database.ts";
@@ -150,6 +150,25 @@ export async function getProject(tx: Tx, caller: ProjectReader, id: string, now:
     .where(and(eq(objects.id, id), visible(caller, now)));
   if (!found) throw new Problem("not_found");
   return present(found.row, found.mode, await readNames(tx, [found.row]), true);
+}
+
+/** The snapshot of an own object, for a peer that is home to somebody with access to it now. */
+export async function readForPeer(tx: Tx, peerOrigin: string, uri: string, now: Date): Promise<JsonObject | null> {
+  const [row] = await tx
+    .select({ object: objects.object })
+    .from(objects)
+    .innerJoin(accessRows, eq(accessRows.objectUri, objects.uri))
+    .where(
+      and(
+        eq(objects.uri, uri),
+        eq(objects.local, true),
+        isNull(objects.deletedAt),
+        like(accessRows.platformUri, `${peerOrigin.replace(/[\\%_]/g, "\\$&")}/%`),
+        holdsAt(now),
+      ),
+    )
+    .limit(1);
+  return row?.object ?? null;
 }
 
 type ObjectRow = typeof objects.$inferSelect;

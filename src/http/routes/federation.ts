@@ -2,7 +2,9 @@
 import type Router from "@koa/router";
 import type { Context } from "koa";
 import { receiveActivity } from "../../inbox/receive.ts";
+import { serveObject } from "../../inbox/serve.ts";
 import { claimedOrigin } from "../../inbox/verify.ts";
+import { activityMediaType } from "../../protocol/activities.ts";
 import { limits } from "../../protocol/limits.ts";
 import { findPeer } from "../../registry/peers.ts";
 import { parseSignature } from "../../signatures/policy.ts";
@@ -26,6 +28,15 @@ export function mountFederation(router: Router, dependencies: HttpDependencies):
     ctx.type = "application/json";
     ctx.body = JSON.stringify(accepted);
   };
+  const serve = async (ctx: Context): Promise<void> => {
+    const request = { ...readRequestHead(ctx), address: readAddress(ctx.req), arrivedAt: clock() };
+    const object = await serveObject(dependencies, request, `${dependencies.origin}${ctx.path}`);
+    ctx.status = 200;
+    ctx.vary("Accept");
+    ctx.type = activityMediaType;
+    ctx.body = JSON.stringify(object);
+  };
+  for (const path of ["projects", "activities"]) router.get(`/${path}/:uuid`, serve);
   router.post("/inbox", receive);
   router.post("/actor/inbox", receive);
   router.post("/platforms/:handle/inbox", receive);

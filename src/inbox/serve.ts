@@ -1,0 +1,86 @@
+/**
+ * Objects and activities for the peers whose platforms have a grant in them: a GET signed by their instance actor. Every
+ * other GET finds nothing, whatever the reason (docs/protocol.md, "Identifiers and documents").
+ */
+import { Problem } from "../errors.ts";
+import { readActivityBody } from "../outbox/deliveries.ts";
+import { actorIds, originOf, splitKeyId } from "../protocol/ids.ts";
+import type { JsonObject } from "../protocol/objects.ts";
+import { countRefusal, recordRefusal } from "../registry/journal.ts";
+import { findPeer, type PeerRow } from "../registry/peers.ts";
+import { findVerificationKey } from "../registry/pinned-keys.ts";
+import { readForPeer } from "../registry/project-views.ts";
+import { parseSignature, requireSignature, verifySignature } from "../signatures/policy.ts";
+import type { HttpRequest } from "../signatures/request.ts";
+import { claimedOrigin, requireHost, type VerifyDependencies } from "./verify.ts";
+
+export interface ReadRequest extends HttpRequest {
+  readonly address: string;
+  readonly arrivedAt: Date;
+}
+
+/** The object or activity of that URI, for the signer. @throws {Problem} `not_found` */
+export async function serveObject(
+  dependencies: VerifyDependencies,
+  request: ReadRequest,
+  uri: string,
+): Promise<JsonObject> {
+  try {
+    const peer = await verifyReader(dependencies, request);
+    const { db } = dependencies.database;
+    const isActivity = uri.startsWith(`${dependencies.origin}/activities/`);
+    const found = isActivity
+      ? await readActivityBody(db, peer.origin, uri, request.arrivedAt)
+      : await readForPeer(db, peer.origin, uri, request.arrivedAt);
+    if (!found) throw new Problem("not_found");
+    return found;
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    await journalRefusal(dependencies, request, uri, error);
+    throw new Problem("not_found");
+  }
+}
+
+async function verifyReader(
+  { database, origin, clockSkewSeconds }: VerifyDependencies,
+  request: ReadRequest,
+): Promise<PeerRow> {
+  const parsed = requireSignature(parseSignature(request));
+  requireHost(request, origin);
+  const key = splitKeyId(parsed.keyId);
+  const from = key && originOf(key.actor);
+  const peer = from ? await findPeer(database.db, from) : undefined;
+  if (!key || !from || peer?.state !== "approved") throw new Problem("peer_not_approved");
+  if (key.actor !== actorIds.instance(from)) throw new Problem("actor_mismatch");
+  const pinned = findVerificationKey(peer.keys ?? [], key.fragment, request.arrivedAt);
+  if (!pinned) throw new Problem("signature_key");
+  const verdict = await verifySignature(request, parsed, {
+    key: pinned,
+    origin,
+    now: request.arrivedAt,
+    skewSeconds: clockSkewSeconds,
+  });
+  if (!verdict.verified) throw new Problem(verdict.code, verdict.detail);
+  return peer;
+}
+
+async function journalRefusal(
+  { database }: VerifyDependencies,
+  request: ReadRequest,
+  object: string,
+  problem: Problem,
+): Promise<void> {
+  const claimed = readClaim(request);
+  const peer = claimed === null ? undefined : await findPeer(database.db, claimed);
+  const entry = { at: request.arrivedAt, actor: claimed, action: "object.refused", address: request.address };
+  if (peer?.state === "approved") await recordRefusal(database.db, problem.code, { ...entry, object });
+  else await countRefusal(database.db, problem.code, request.address, entry);
+}
+
+function readClaim(request: HttpRequest): string | null {
+  try {
+    return claimedOrigin(parseSignature(request));
+  } catch {
+    return null;
+  }
+}
