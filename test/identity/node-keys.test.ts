@@ -14,6 +14,9 @@ const now = new Date("2026-11-26T08:00:00Z");
 const origin = "https://lyon.example";
 const folders: string[] = [];
 let database: Database;
+/** Of two nodes; made once, for RSA keys take their time. */
+let keys: NodeKeys;
+let other: NodeKeys;
 
 async function folder(): Promise<string> {
   const made = await mkdtemp(join(tmpdir(), "concordat-keys-"));
@@ -23,6 +26,8 @@ async function folder(): Promise<string> {
 
 test.before(async () => {
   database = await openDatabase({ dataDir: join(await folder(), "database") });
+  keys = await loadNodeKeys({ dataDir: await folder() });
+  other = await loadNodeKeys({ dataDir: await folder() });
 });
 test.after(async () => {
   await database[Symbol.asyncDispose]();
@@ -39,8 +44,6 @@ async function refusalOf(act: Promise<unknown>): Promise<ConcordatError> {
   throw new Error("nothing was refused");
 }
 
-const freshKeys = async (): Promise<NodeKeys> => loadNodeKeys({ dataDir: await folder() });
-
 test("makes an RSA and an Ed25519 key at the first start, and finds them again", async () => {
   const dataDir = await folder();
   const made = await loadNodeKeys({ dataDir });
@@ -56,14 +59,12 @@ test("makes an RSA and an Ed25519 key at the first start, and finds them again",
   assert.is(exportNodeKeys(await loadNodeKeys({ dataDir })), exportNodeKeys(made));
 });
 
-test("makes other keys for another node", async () => {
-  const [one, other] = [await freshKeys(), await freshKeys()];
-  assert.is.not(one.ed25519.kid, other.ed25519.kid);
-  assert.is.not(one.rsa.kid, other.rsa.kid);
+test("makes other keys for another node", () => {
+  assert.is.not(keys.ed25519.kid, other.ed25519.kid);
+  assert.is.not(keys.rsa.kid, other.rsa.kid);
 });
 
 test("takes the exported keys as a secret, and writes nothing then", async () => {
-  const keys = await freshKeys();
   const dataDir = await folder();
   const taken = await loadNodeKeys({ dataDir, secret: exportNodeKeys(keys) });
   assert.is(taken.ed25519.kid, keys.ed25519.kid);
@@ -82,7 +83,6 @@ test("starts after a first start that ended while it wrote the keys, and keeps t
 });
 
 test("refuses keys that it cannot read, and leaves the file as it is", async () => {
-  const keys = await freshKeys();
   const whole = JSON.parse(exportNodeKeys(keys)) as { rsa: string; ed25519: object };
   const broken = [
     "",
@@ -123,13 +123,11 @@ test("refuses a file that is none of its own business to replace", async () => {
 test("refuses RSA keys of less than 2,048 bits", async () => {
   const { privateKey } = generateKeyPairSync("rsa", { modulusLength: 1024 });
   const rsa = privateKey.export({ format: "pem", type: "pkcs8" });
-  const secret = JSON.stringify({ ...JSON.parse(exportNodeKeys(await freshKeys())), rsa });
+  const secret = JSON.stringify({ ...JSON.parse(exportNodeKeys(keys)), rsa });
   assert.is((await refusalOf(loadNodeKeys({ dataDir: "/nowhere", secret }))).code, "weak_key");
 });
 
 test("records who the node is at the first start, and refuses another origin or other keys later", async () => {
-  const keys = await freshKeys();
-  const other = await freshKeys();
   const claim = (as: string, using: NodeKeys) => {
     return database.transaction((tx) => claimNode(tx, { origin: as, keys: using, now }));
   };
