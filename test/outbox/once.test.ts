@@ -7,9 +7,14 @@ import { Problem } from "../../src/errors.ts";
 import { changeOnce, type Once } from "../../src/outbox/once.ts";
 import { type Database, openDatabase, type Tx } from "../../src/storage/database.ts";
 import { entityTypes, idempotencyKeys } from "../../src/storage/schema.ts";
-import { suite } from "../harness/suite.ts";
+import { freshDatabaseUrl, noPostgres } from "../harness/servers.ts";
+import { skipSuite, suite } from "../harness/suite.ts";
+import { pause } from "../harness/until.ts";
 
 const test = suite("a change made once");
+// PGlite has one session; only on PostgreSQL two requests really meet.
+const url = await freshDatabaseUrl();
+const race = url === undefined ? skipSuite("requests that meet", noPostgres) : suite("requests that meet");
 
 const now = new Date("2026-11-26T08:00:00.000Z");
 const later = (days: number) => new Date(now.getTime() + days * 86_400_000);
@@ -99,12 +104,6 @@ test("remembers nothing of a change that failed: the request may be tried again"
   assert.is(await rows(), 1);
 });
 
-test("makes one change for two requests at the same time", async () => {
-  const [one, other] = await Promise.all([change(request), change(request)]);
-  assert.equal(one, other);
-  assert.is(await rows(), 1);
-});
-
 test("gives back every kind of answer, nothing among them", async () => {
   const answers = [null, 0, "", "é\u0000", [], { nested: { list: [1, null] } }];
   for (const [at, answer] of answers.entries()) {
@@ -165,4 +164,40 @@ test("forgets keys after seven days, and only then", async () => {
   assert.is(await rows(), 4);
 });
 
+race("make one change, and all get what it gave", async () => {
+  await using postgres = await openDatabase({ url });
+  const made: string[] = [];
+  const ask = (requestDigest: string) =>
+    postgres.transaction((tx) =>
+      changeOnce(tx, { ...request, requestDigest }, now, async () => {
+        made.push((await insertRow(tx)).id);
+        // The others reach the database while this transaction is open.
+        await pause(200);
+        return made.at(-1);
+      }),
+    );
+  const same = Array.from({ length: 5 }, () => ask(request.requestDigest));
+  const answers = await Promise.all(same);
+  assert.is(made.length, 1);
+  assert.equal(new Set(answers), new Set(made));
+  assert.is((await postgres.db.select().from(entityTypes)).length, 1);
+  assert.is(await codeOf(ask("another")), "idempotency_conflict");
+});
+
+race("let the next one make the change when the first fails", async () => {
+  await using postgres = await openDatabase({ url });
+  const once = { ...request, key: "of a failing request" };
+  const first = postgres.transaction((tx) =>
+    changeOnce(tx, once, now, async () => {
+      await pause(200);
+      throw new Problem("id_taken");
+    }),
+  );
+  await pause(50);
+  const second = postgres.transaction((tx) => changeOnce(tx, once, now, async () => "made by the second"));
+  assert.is(await codeOf(first), "id_taken");
+  assert.is(await second, "made by the second");
+});
+
 test.run();
+race.run();
