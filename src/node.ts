@@ -194,13 +194,14 @@ function createFetch(config: Config, log: Log) {
 /** The administrator of the first start; returns a generated password when none was configured. */
 async function ensureAdministrator(database: Database, config: Config, now: Date): Promise<string | null> {
   if (await hasAdministrator(database.db)) return null;
-  const password = config.adminPassword ?? randomBytes(18).toString("base64url");
-  await database.transaction((tx) => createFirstAdministrator(tx, password, now));
-  if (config.adminPassword !== undefined) return null;
-  if (!process.stdout.isTTY) {
-    await writeFile(join(config.dataDir, "admin-password"), `${password}\n`, { mode: 0o600 });
+  const generated = config.adminPassword === undefined ? randomBytes(18).toString("base64url") : null;
+  // Written before it counts: a crash in between must not leave a password that nobody knows.
+  if (generated !== null && !process.stdout.isTTY) {
+    await writeFile(join(config.dataDir, "admin-password"), `${generated}\n`, { mode: 0o600 });
   }
-  return password;
+  const password = config.adminPassword ?? generated ?? "";
+  await database.transaction((tx) => createFirstAdministrator(tx, password, now));
+  return generated;
 }
 
 type HttpServer = ReturnType<typeof createHttpServer>;

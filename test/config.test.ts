@@ -138,6 +138,21 @@ for (const [setting, values] of Object.entries(malformed)) {
   });
 }
 
+test("refuses a well-known password, also with digits and signs around it", () => {
+  const wellKnown = [
+    "administrator",
+    "Password123",
+    "concordat2026",
+    "!!secret!!!!",
+    "123456789-changeme",
+    "change-me-1",
+  ];
+  for (const value of wellKnown) assertRefused({ ADMIN_PASSWORD: value }, "ADMIN_PASSWORD", /well-known/);
+  for (const value of ["my password is long", "secretary of state"]) {
+    assert.is(read({ ADMIN_PASSWORD: value }).adminPassword, value);
+  }
+});
+
 test("never shows a refused password", () => {
   const error = refusalOf(() => read({ ADMIN_PASSWORD: "hunter-2x" }));
   assert.not.match(error.message, /hunter/);
@@ -236,6 +251,32 @@ test("reads .env in the working directory; the environment overrides it", () => 
   assert.is(config.dataDir, join(folder, "data"));
 });
 
+test("lets the environment win over .env in either form", () => {
+  const folder = join(root, "with-forms");
+  mkdirSync(folder);
+  const [inFile, inEnvironment] = [writeIn("in-file", "debug"), writeIn("in-environment", "warn")];
+  const forms = [
+    [`CONCORDAT_LOG_LEVEL=debug`, { CONCORDAT_LOG_LEVEL_FILE: inEnvironment }],
+    [`CONCORDAT_LOG_LEVEL_FILE=${inFile}`, { CONCORDAT_LOG_LEVEL: "warn" }],
+    [`CONCORDAT_LOG_LEVEL_FILE=${inFile}`, { CONCORDAT_LOG_LEVEL_FILE: inEnvironment }],
+  ] as const;
+  for (const [line, environment] of forms) {
+    writeFileSync(join(folder, ".env"), `${line}\n`);
+    assert.is(readConfig({}, { cwd: folder }).logLevel, "debug", line);
+    assert.is(readConfig(environment, { cwd: folder }).logLevel, "warn", line);
+    assert.is(readConfig({ CONCORDAT_LOG_LEVEL: "" }, { cwd: folder }).logLevel, "debug", "an empty one is not set");
+  }
+});
+
+test("refuses a setting that .env gives twice, whatever the environment says", () => {
+  const folder = join(root, "with-both");
+  mkdirSync(folder);
+  const file = writeIn("level-of-both", "debug");
+  writeFileSync(join(folder, ".env"), `CONCORDAT_LOG_LEVEL=debug\nCONCORDAT_LOG_LEVEL_FILE=${file}\n`);
+  const error = refusalOf(() => readConfig({ CONCORDAT_LOG_LEVEL: "warn" }, { cwd: folder }));
+  assert.is(error.setting, "CONCORDAT_LOG_LEVEL");
+});
+
 test("judges .env by the same rules", () => {
   const folder = join(root, "with-typo");
   mkdirSync(folder);
@@ -270,7 +311,9 @@ test(".env.example shows the defaults", () => {
 });
 
 test("the client's vault is in the home directory, or where CONCORDAT_VAULT says", () => {
-  assert.equal(readCliConfig({}), { vaultDir: join(homedir(), ".concordat") });
+  const home = { vaultDir: join(homedir(), ".concordat") };
+  assert.equal(readCliConfig({}), home);
+  assert.equal(readCliConfig({ CONCORDAT_VAULT: "", CONCORDAT_VAULT_PASSPHRASE: "" }), home);
   assert.equal(readCliConfig({ CONCORDAT_VAULT: "/v", CONCORDAT_VAULT_PASSPHRASE: "p" }), {
     vaultDir: "/v",
     passphrase: "p",

@@ -1,7 +1,7 @@
 /** The node's own keys, and the record of who this node is (docs/protocol.md, "Identifiers and documents"). */
 import { createPrivateKey, createPublicKey, generateKeyPair, type KeyObject } from "node:crypto";
-import { open, readFile, rename } from "node:fs/promises";
-import { join } from "node:path";
+import { open, readFile, rename, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { encodeMultikey, type PrivateJwk, type PublicJwk, parsePublicJwk, thumbprint } from "../crypto/keys.ts";
 import { ConcordatError } from "../errors.ts";
@@ -77,14 +77,24 @@ async function makeSecret(): Promise<string> {
 
 /** All of it or nothing: a crash in the middle leaves no half file under the name. */
 async function writeWhole(path: string, text: string): Promise<void> {
-  const file = await open(`${path}.new`, "w", 0o600);
+  const unfinished = `${path}.new`;
+  // What a start before this one left may be readable by others, and opening it would keep that.
+  await rm(unfinished, { force: true });
+  const file = await open(unfinished, "wx", 0o600);
   try {
     await file.writeFile(text);
     await file.sync();
   } finally {
     await file.close();
   }
-  await rename(`${path}.new`, path);
+  await rename(unfinished, path);
+  // The name, too, must be on the disk before the database records these keys.
+  const folder = await open(dirname(path), "r");
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
 }
 
 function parseNodeKeys(text: string, place: string): NodeKeys {
@@ -144,10 +154,14 @@ export async function claimNode(
       `CONCORDAT_ORIGIN is ${origin}, but this database belongs to ${node.origin}: set it back, or start with another database.`,
     );
   }
-  if (node.rsaThumbprint !== own.rsaThumbprint || node.ed25519Thumbprint !== own.ed25519Thumbprint) {
+  const changed = [
+    { kind: "Ed25519", found: own.ed25519Thumbprint, recorded: node.ed25519Thumbprint },
+    { kind: "RSA", found: own.rsaThumbprint, recorded: node.rsaThumbprint },
+  ].find(({ found, recorded }) => found !== recorded);
+  if (changed) {
     throw new ConcordatError(
       "node_keys_changed",
-      `The node's Ed25519 key is ${own.ed25519Thumbprint}, but this database belongs to ${node.ed25519Thumbprint}: ` +
+      `The node's ${changed.kind} key is ${changed.found}, but this database belongs to ${changed.recorded}: ` +
         "bring back the node-keys.json that belongs to it (or CONCORDAT_NODE_KEYS).",
     );
   }

@@ -127,6 +127,8 @@ function readRsaKey(actor: ActorDocument): KeyObject {
 }
 
 function parsePem(pem: string): KeyObject | null {
+  // Node would also take a certificate, or a private key, whose pinning would put it into our database.
+  if (!/-----BEGIN (?:RSA )?PUBLIC KEY-----/.test(pem) || /PRIVATE KEY/.test(pem)) return null;
   try {
     return createPublicKey({ key: pem, format: "pem", type: "spki" });
   } catch {

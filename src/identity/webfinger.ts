@@ -15,18 +15,20 @@ export async function answerWebFinger(
   resource: string | undefined,
   { origin, findPlatform }: WebFingerDependencies,
 ): Promise<JsonObject> {
+  const { host, hostname } = new URL(origin);
   const actor = actorOf(resource ?? "", origin);
   const instance = actorIds.instance(origin);
-  const handle = actor === instance ? null : handleOf(actor, origin);
-  if (actor !== instance && (handle === null || (await findPlatform(handle))?.status !== "active")) {
-    throw new Problem("not_found");
-  }
-  const host = new URL(origin).host;
-  return {
-    subject: handle === null ? instance : `acct:${handle}@${host}`,
-    aliases: [actor],
-    links: [{ rel: "self", type: activityMediaType, href: actor }],
-  };
+  const handle = handleOf(actor, origin);
+  const describe = (username: string, href: string): JsonObject => ({
+    subject: `acct:${username}@${host}`,
+    aliases: [href],
+    links: [{ rel: "self", type: activityMediaType, href }],
+  });
+  if (handle !== null && (await findPlatform(handle))?.status === "active") return describe(handle, actor);
+  // Other software takes an actor only when its preferred user name leads back to it; a platform of that name goes first.
+  const isInstance = actor === instance || (handle === hostname && resource?.startsWith("acct:"));
+  if (isInstance) return describe(hostname, instance);
+  throw new Problem("not_found");
 }
 
 /** The actor that a resource names, on whatever host it is. */

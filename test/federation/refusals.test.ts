@@ -2,7 +2,7 @@
 import { createHash, generateKeyPairSync } from "node:crypto";
 import * as assert from "uvu/assert";
 import { mintId } from "../../src/protocol/ids.ts";
-import { startNode, type TestNode } from "../harness/node.ts";
+import { settle, startNode, type TestNode } from "../harness/node.ts";
 import {
   type Answer,
   approveScripted,
@@ -21,6 +21,8 @@ const test = suite("refusals: signatures and syntax");
 
 let node: TestNode;
 let peer: ScriptedPeer;
+/** Tables in which accepted activities and logins leave rows. */
+const unjudged = ["journal", "sessions", "received_activities", "administrators"];
 let tablesBefore: Record<string, string[]>;
 
 test.before(async () => {
@@ -29,16 +31,19 @@ test.before(async () => {
   [node, peer] = await Promise.all([startNode({ store }), startPeer()]);
   await approveScripted(node, peer);
   if (store === "postgres") return;
+  await settle(node);
   await node.stop();
-  tablesBefore = await node.dump(["journal", "sessions", "received_activities"]);
+  tablesBefore = await node.dump(unjudged);
   await node.start();
 });
 test.after(async () => {
-  if (node.store === "pglite") {
+  try {
+    if (node.store === "postgres") return;
     await node.stop();
-    assert.equal(await node.dump(["journal", "sessions", "received_activities"]), tablesBefore);
+    assert.equal(await node.dump(unjudged), tablesBefore);
+  } finally {
+    await Promise.all([node[Symbol.asyncDispose](), peer[Symbol.asyncDispose]()]);
   }
-  await Promise.all([node[Symbol.asyncDispose](), peer[Symbol.asyncDispose]()]);
 });
 
 /** An activity without any effect: what is refused is refused for its signature or its form. */

@@ -1,5 +1,11 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { Writable } from "node:stream";
+import { inspect } from "node:util";
 import * as assert from "uvu/assert";
+import { openDatabase } from "../../src/storage/database.ts";
+import { roles } from "../../src/storage/schema.ts";
 import { createLog, type LogLevel } from "../../src/telemetry/log.ts";
 import { suite } from "../harness/suite.ts";
 
@@ -54,7 +60,12 @@ test("writes only what reaches its level", () => {
 
 const secret = "k7Qm-never-in-a-log";
 
-for (const name of ["authorization", "password", "key", "access_token", "secret", "passphrase"]) {
+const names = [
+  ...["authorization", "cookie", "password", "adminPassword", "passphrase", "secret", "access_token", "token"],
+  ...["key", "nodeKeys", "privateKey", "privateJwk", "databaseUrl", "hf:sealed", "ciphertext"],
+];
+
+for (const name of names) {
   test(`hides ${name} at the top and two levels down`, () => {
     const { log, text, lines } = collect();
     log.info({
@@ -78,6 +89,56 @@ test("hides secrets in an error's members and in children's bindings", () => {
   log.child({ session: { access_token: secret } }).info("of a child");
   assert.match(text(), /refused/);
   assert.match(text(), /of a child/);
+  assert.not.ok(text().includes(secret), text());
+});
+
+test("tells of an error its type, code, message and stack, and of its causes the same", () => {
+  const { log, lines } = collect();
+  const cause = Object.assign(new TypeError("the socket closed"), { code: "ECONNRESET" });
+  log.error({ err: new Error("the peer does not answer", { cause }) });
+  const err = lines()[0]?.err as (Line & { readonly cause: Line }) | undefined;
+  assert.equal([err?.type, err?.message], ["Error", "the peer does not answer"]);
+  assert.match(String(err?.stack), /log\.test/);
+  assert.equal(
+    [err?.cause.type, err?.cause.code, err?.cause.message],
+    ["TypeError", "ECONNRESET", "the socket closed"],
+  );
+});
+
+test("ends with an error that is its own cause, and takes what is no error", () => {
+  const { log, lines } = collect();
+  const error = new Error("round");
+  error.cause = error;
+  log.error({ err: error });
+  log.error({ err: { secret } });
+  log.error({ err: "thrown as text" });
+  assert.is(lines().length, 3);
+  assert.equal(
+    lines()
+      .slice(1)
+      .map((line) => line.err),
+    ["[no error]", "thrown as text"],
+  );
+});
+
+test("hides the values of a query that failed, which drizzle and PostgreSQL put into their errors", async () => {
+  const dataDir = await mkdtemp(join(tmpdir(), "concordat-log-"));
+  const { log, text } = collect();
+  try {
+    await using database = await openDatabase({ dataDir });
+    const row = { id: "00000000-0000-7000-8000-000000000001", name: secret, permissions: [] };
+    await database.db.insert(roles).values(row);
+    const failure: unknown = await database.db
+      .insert(roles)
+      .values(row)
+      .catch((error: unknown) => error);
+    assert.ok(inspect(failure).includes(secret), "the error itself tells them");
+    log.error({ err: failure }, "a request failed");
+  } finally {
+    await rm(dataDir, { recursive: true });
+  }
+  assert.match(text(), /insert into \\"roles\\"/);
+  assert.match(text(), /23505/);
   assert.not.ok(text().includes(secret), text());
 });
 

@@ -59,8 +59,8 @@ export async function prepareNode(directory: string, name: string, port: number)
           CONCORDAT_DATA_DIR: join(own, "data"),
           CONCORDAT_ADMIN_PASSWORD_FILE: passwordFile,
           CONCORDAT_ALLOW_PRIVATE_ADDRESSES: "true",
-          CONCORDAT_DELIVERY_RETRY_BASE_MS: "100",
-          CONCORDAT_DELIVERY_RETRY_CAP_MS: "1000",
+          CONCORDAT_DELIVERY_RETRY_BASE_MS: "500",
+          CONCORDAT_DELIVERY_RETRY_CAP_MS: "2000",
         },
       });
       child.on("error", () => undefined);

@@ -127,6 +127,11 @@ export async function playScenario(cast: Cast, { step }: Progress): Promise<void
   });
 
   await step("kill-sender", async () => {
+    // Between two attempts: a worker that dies in one keeps its lane until its lease of half a minute is over.
+    await waitFor("the lane to lyon backs off", async () => {
+      const peer = await findPeer(ouest, lyon);
+      return peer?.lane.state === "backing_off";
+    });
     await ouest.kill();
     return { said: "ouest is killed (SIGKILL) before it has delivered", details: { signal: "SIGKILL" } };
   });
@@ -235,6 +240,7 @@ interface PeerView extends JsonObject {
   readonly id: string;
   readonly state: string;
   readonly fingerprint: string;
+  readonly lane: { readonly state: string };
 }
 
 async function findPeer(node: DemoNode, other: DemoNode): Promise<PeerView | undefined> {

@@ -3,6 +3,8 @@ import { setTimeout as pause } from "node:timers/promises";
 import { ConcordatError } from "../../errors.ts";
 
 const everyMilliseconds = 50;
+/** More than the lease of a lane (30 s), should a worker have been killed in the middle of an attempt. */
+const patienceMilliseconds = 45_000;
 
 /**
  * Asks until `probe` gives something; refusals in between are what waiting is for.
@@ -11,7 +13,7 @@ const everyMilliseconds = 50;
 export async function waitFor<T>(
   what: string,
   probe: () => Promise<T | null | undefined | false>,
-  milliseconds = 20_000,
+  milliseconds = patienceMilliseconds,
 ): Promise<T> {
   const deadline = performance.now() + milliseconds;
   let last = "";
