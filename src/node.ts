@@ -11,6 +11,7 @@ import { createAddressReader } from "./http/client-address.ts";
 import type { HttpDependencies } from "./http/dependencies.ts";
 import { createGuardedFetch } from "./identity/guarded-fetch.ts";
 import { claimNode, exportNodeKeys, loadNodeKeys } from "./identity/node-keys.ts";
+import { admitInvited } from "./outbox/invitations.ts";
 import { drainLane, type LaneDependencies, sweepLanes } from "./outbox/lanes.ts";
 import { dropOldBodies } from "./outbox/retention.ts";
 import { createFirstAdministrator, hasAdministrator } from "./registry/administrators.ts";
@@ -94,11 +95,12 @@ async function startNode(
     random,
     retry: { base: config.deliveryRetryBaseMs, cap: config.deliveryRetryCapMs },
   };
+  const peering = { ...shared, clockSkewSeconds: config.clockSkewSeconds };
   const dependencies: HttpDependencies = {
-    ...shared,
+    ...peering,
+    admitInvited: () => void admitInvited(peering).catch(onError),
     keyValue,
     log,
-    clockSkewSeconds: config.clockSkewSeconds,
     readAddress: createAddressReader(config.trustProxy),
     accessKeyDays: config.accessKeyDays,
     corsOrigins: config.corsOrigins,
@@ -112,6 +114,7 @@ async function startNode(
   const sweep = async () => {
     await sweepLanes(lanes);
     await sequenceJournal(database);
+    await admitInvited(peering);
   };
   await sweep();
   const sweeper = setInterval(() => void sweep().catch(onError), sweepMilliseconds);

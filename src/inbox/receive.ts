@@ -7,6 +7,7 @@ import { makeLaneDue } from "../outbox/lanes.ts";
 import { commitChange, type OutboxDependencies } from "../outbox/submit.ts";
 import { digestJson } from "../protocol/canonical-json.ts";
 import { system } from "../registry/caller.ts";
+import { hashToken } from "../registry/invitations.ts";
 import { countRefusal, recordEffects, recordRefusal } from "../registry/journal.ts";
 import { findPeer, storeFollow } from "../registry/peers.ts";
 import { isUniqueViolation, type Tx } from "../storage/database.ts";
@@ -27,6 +28,8 @@ export interface InboxDependencies extends OutboxDependencies {
   readonly keys: NodeKeys;
   readonly keyValue: KeyValue;
   readonly clockSkewSeconds: number;
+  /** Says that somebody came with an invitation; called after the commit. */
+  readonly admitInvited: () => void;
 }
 
 /** Body of the 202: the receipt, or nothing for a stranger's Follow. */
@@ -131,16 +134,21 @@ async function findStored(tx: Tx, id: string, digest: string): Promise<string | 
 }
 
 /** A stranger's Follow is stored as it came; nothing is fetched before the administrator opens it. */
-async function keepFollow(dependencies: InboxDependencies, { origin, request }: StrangersFollow): Promise<Accepted> {
+async function keepFollow(
+  dependencies: InboxDependencies,
+  { origin, request, invitation }: StrangersFollow,
+): Promise<Accepted> {
   const { keyValue } = dependencies;
   const asked = await keyValue.increment(`follow:${request.address}`, 60_000);
   if (asked > followsPerMinute)
     throw new Problem("rate_limited", "Too many requests to become a peer.", { retry_after: 60 });
   await commitChange(dependencies, async (tx) => {
     const { method, target, headers, body, address, arrivedAt } = request;
-    await storeFollow(tx, system, { origin, method, target, headers, body, address, arrivedAt });
+    const invitationHash = invitation === null ? null : hashToken(invitation);
+    await storeFollow(tx, system, { origin, method, target, headers, body, address, invitationHash, arrivedAt });
     return { value: undefined, lanes: [] };
   });
+  if (invitation !== null) dependencies.admitInvited();
   return {};
 }
 

@@ -38,6 +38,8 @@ export interface VerifiedActivity {
 export interface StrangersFollow {
   readonly origin: string;
   readonly request: InboxRequest;
+  /** The token of an invitation, where the Follow carries one. */
+  readonly invitation: string | null;
 }
 
 export type Verified =
@@ -89,7 +91,11 @@ export async function verifyActivity(
       throw new Problem("not_for_us", "A Follow is of the instance actor.");
     const digests = verifyDigests(request, parsed);
     if (!digests.verified) throw new Problem(digests.code, digests.detail);
-    return { from: "stranger", follow: { origin: from, request } };
+    const token = activity.whole["hf:invitation"];
+    return {
+      from: "stranger",
+      follow: { origin: from, request, invitation: typeof token === "string" ? token : null },
+    };
   }
 
   const pinned = findVerificationKey(peer.keys ?? [], key.fragment, request.arrivedAt);

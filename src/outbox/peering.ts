@@ -1,10 +1,12 @@
-/** Peering by the administrator: request, open, approve, reject (docs/protocol.md, "Peers"). */
+import type { Invitation } from "../crypto/invitation.ts";
+import { thumbprint } from "../crypto/keys.ts";
 import { Problem } from "../errors.ts";
 import type { GuardedFetch } from "../identity/guarded-fetch.ts";
 import type { NodeKeys } from "../identity/node-keys.ts";
 import { fetchInstanceActor } from "../identity/remote-actors.ts";
 import { parseActivity } from "../protocol/activities.ts";
 import { actorIds, isOrigin, splitKeyId } from "../protocol/ids.ts";
+import type { JsonObject } from "../protocol/objects.ts";
 import { parseStrictJson } from "../protocol/strict-json.ts";
 import type { Caller } from "../registry/caller.ts";
 import { endSharingWith } from "../registry/peer-endings.ts";
@@ -24,7 +26,7 @@ import {
   revokePeer,
   suspendPeer,
 } from "../registry/peers.ts";
-import { findVerificationKey } from "../registry/pinned-keys.ts";
+import { ed25519JwksOf, findVerificationKey } from "../registry/pinned-keys.ts";
 import { parseSignature, requireSignature, verifySignature } from "../signatures/policy.ts";
 import type { Tx } from "../storage/database.ts";
 import type { PeerPolicy } from "../storage/schema.ts";
@@ -42,7 +44,12 @@ export interface PeeringDependencies extends OutboxDependencies {
  * This side asks another instance: fetches and pins its actor, and sends a Follow. It is this side's approval.
  * @throws {Problem} `invalid`, `actor_unreachable`, `actor_refused`, `weak_key`, `state_conflict`
  */
-export async function requestPeering(dependencies: PeeringDependencies, caller: Caller, origin: string): Promise<Peer> {
+export async function requestPeering(
+  dependencies: PeeringDependencies,
+  caller: Caller,
+  origin: string,
+  invitation?: Invitation,
+): Promise<Peer> {
   if (!isOrigin(origin)) {
     throw new Problem("invalid", "An origin is scheme, host and port: https://lyon.example", {
       errors: [{ path: "origin", code: "invalid", message: "must be an origin without path and final slash" }],
@@ -50,9 +57,13 @@ export async function requestPeering(dependencies: PeeringDependencies, caller: 
   }
   if (origin === dependencies.origin) throw new Problem("actor_refused", "That is this node itself.");
   const actor = await fetchInstanceActor(dependencies.fetcher, origin);
+  if (invitation && !ed25519JwksOf(actor.keys).some((jwk) => thumbprint(jwk) === invitation.key)) {
+    throw new Problem("actor_refused", "The instance does not have the key that the invitation names.");
+  }
   return await commitChange(dependencies, async (tx, context) => {
     const peer = await requestPeer(tx, caller, origin, { actor, now: context.now });
-    const follow = await appendBetweenNodes(tx, context, peer, "Follow", actor.actorUri);
+    const members = invitation ? { "hf:invitation": invitation.token } : {};
+    const follow = await appendBetweenNodes(tx, context, peer, "Follow", actor.actorUri, members);
     await rememberFollow(tx, peer.id, follow.id);
     return { value: await getPeer(tx, caller, peer.id), lanes: follow.lanes };
   });
@@ -192,8 +203,15 @@ export async function acceptFollow(
   return [...accept.lanes, ...(await introducePlatforms(tx, context, keys, peer))];
 }
 
-async function appendBetweenNodes(tx: Tx, context: OutboxContext, peer: PeerRow, type: string, object: string) {
+async function appendBetweenNodes(
+  tx: Tx,
+  context: OutboxContext,
+  peer: PeerRow,
+  type: string,
+  object: string,
+  members: JsonObject = {},
+) {
   const actor = actorIds.instance(context.origin);
   const to = [peer.actorUri ?? actorIds.instance(peer.origin)];
-  return await appendActivity(tx, context, { type, actor, to, object }, [{ peer, recipients: [] }]);
+  return await appendActivity(tx, context, { type, actor, to, object, members }, [{ peer, recipients: [] }]);
 }

@@ -121,6 +121,7 @@ export interface FollowRequest {
   readonly headers: readonly (readonly [string, string])[];
   readonly body: Uint8Array;
   readonly address: string;
+  readonly invitationHash: string | null;
   readonly arrivedAt: Date;
 }
 

@@ -297,10 +297,24 @@ export const followRequests = pgTable(
     headers: snapshot<readonly (readonly [string, string])[]>("headers").notNull(),
     body: bytes("body").notNull(),
     address: text("address").notNull(),
+    /** Hash of the invitation's token that the Follow carries. */
+    invitationHash: text("invitation_hash"),
     arrivedAt: instant("arrived_at").notNull(),
   },
   (t) => [index("follow_requests_origin").on(t.origin, t.arrivedAt)],
 );
+
+/** Invitations to become a peer; of the token only a hash is kept, and one use burns it. */
+export const invitations = pgTable("invitations", {
+  id: uuid("id").primaryKey(),
+  tokenHash: text("token_hash").notNull().unique(),
+  /** The only origin that may use it. */
+  forOrigin: text("for_origin"),
+  expiresAt: instant("expires_at").notNull(),
+  usedBy: text("used_by"),
+  usedAt: instant("used_at"),
+  createdAt: instant("created_at").notNull(),
+});
 
 // ---- inbox and outbox ------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,8 @@
 /** Peers: request, open, approve, reject. */
 import { z } from "zod";
+import { judgeInvitation } from "../../crypto/invitation.ts";
+import { Problem } from "../../errors.ts";
+import { invitePeer } from "../../outbox/invitations.ts";
 import {
   approvePeering,
   openPeering,
@@ -10,6 +13,8 @@ import {
   setPeerPolicy,
   suspendPeering,
 } from "../../outbox/peering.ts";
+import { isOrigin } from "../../protocol/ids.ts";
+import { instantSchema } from "../../protocol/values.ts";
 import { getPeer, listPeers } from "../../registry/peer-views.ts";
 import type { HttpDependencies } from "../dependencies.ts";
 import { defineRoute, idParams, listOf, pageQuery, type Route } from "../route.ts";
@@ -34,13 +39,36 @@ export function peerRoutes(dependencies: HttpDependencies): readonly Route[] {
     defineRoute({
       method: "post",
       path: "/peers",
-      summary: "Ask another instance to become a peer; this side's approval",
+      summary: "Ask another instance to become a peer, by its origin or its invitation; this side's approval",
       access,
-      body: z.strictObject({ origin: z.string().max(2048) }),
+      body: z
+        .strictObject({ origin: z.string().max(2048).optional(), invitation: z.string().max(8192).optional() })
+        .refine((body) => (body.origin === undefined) !== (body.invitation === undefined), {
+          message: "needs either origin or invitation",
+        }),
       answer: { status: 201, schema: peerSchema },
       handle: async ({ caller, body, once }) => {
-        const peer = await requestPeering({ ...dependencies, once }, caller, body.origin);
+        const invitation = body.invitation === undefined ? undefined : readInvitation(body.invitation, dependencies);
+        const origin = invitation?.origin ?? body.origin ?? "";
+        const peer = await requestPeering({ ...dependencies, once }, caller, origin, invitation);
         return { status: 201, location: `/api/v1/peers/${peer.id}`, body: peer };
+      },
+    }),
+    defineRoute({
+      method: "post",
+      path: "/peers/invitations",
+      summary: "Invite another instance: one string, good for one use",
+      access,
+      body: z.strictObject({ expires_at: instantSchema.optional(), for: z.string().refine(isOrigin).optional() }),
+      answer: {
+        status: 201,
+        schema: z.object({ id: z.uuid(), invitation: z.string(), expires_at: z.string() }).meta({ id: "Invitation" }),
+      },
+      handle: async ({ caller, body, once }) => {
+        const week = new Date(dependencies.clock().getTime() + 7 * 86_400_000);
+        const expiresAt = body.expires_at === undefined ? week : new Date(body.expires_at);
+        const wanted = { expiresAt, forOrigin: body.for ?? null };
+        return { status: 201, body: await invitePeer({ ...dependencies, once }, caller, wanted) };
       },
     }),
     defineRoute({
@@ -117,6 +145,16 @@ export function peerRoutes(dependencies: HttpDependencies): readonly Route[] {
       }),
     });
   }
+}
+
+/** @throws {Problem} `invalid` for a text that is none, `actor_refused` for one that is over or meant for another */
+function readInvitation(text: string, { origin, clock }: HttpDependencies) {
+  const verdict = judgeInvitation({ text, self: origin, now: Math.floor(clock().getTime() / 1000) });
+  if (verdict.accepted) return verdict.invitation;
+  if (verdict.reason !== "malformed")
+    throw new Problem("actor_refused", `The invitation is refused: ${verdict.reason}.`);
+  const errors = [{ path: "invitation", code: "invalid_format", message: "is no invitation" }];
+  throw new Problem("invalid", "That is no invitation.", { errors });
 }
 
 const quota = z.int().min(0).nullable().optional();

@@ -1,0 +1,58 @@
+/** Peering by invitation: the inviting node opens and approves by itself what came with a good token. */
+import { randomBytes } from "node:crypto";
+import { createInvitation } from "../crypto/invitation.ts";
+import { Problem } from "../errors.ts";
+import { type Caller, system } from "../registry/caller.ts";
+import { burnInvitation, listInvited, recordInvitation } from "../registry/invitations.ts";
+import { approvePeer } from "../registry/peers.ts";
+import { acceptFollow, openPeering, type PeeringDependencies } from "./peering.ts";
+import { commitChange } from "./submit.ts";
+
+export interface IssuedInvitation {
+  readonly id: string;
+  /** `concordat-invite.…`: shown here and never again. */
+  readonly invitation: string;
+  readonly expires_at: string;
+}
+
+/** Makes an invitation. @param wanted.forOrigin the only origin that may use it */
+export async function invitePeer(
+  dependencies: PeeringDependencies,
+  caller: Caller,
+  wanted: { readonly expiresAt: Date; readonly forOrigin: string | null },
+): Promise<IssuedInvitation> {
+  const { origin, keys } = dependencies;
+  const token = randomBytes(32);
+  const invitation = createInvitation({
+    origin,
+    key: keys.ed25519.kid,
+    token,
+    exp: Math.floor(wanted.expiresAt.getTime() / 1000),
+    ...(wanted.forOrigin === null ? {} : { for: wanted.forOrigin }),
+  });
+  return await commitChange(dependencies, async (tx, { now }) => {
+    const record = { ...wanted, token: token.toString("base64url") };
+    const id = await recordInvitation(tx, caller, record, now);
+    return { value: { id, invitation, expires_at: wanted.expiresAt.toISOString() }, lanes: [] };
+  });
+}
+
+/** Opens and approves every peer that waits with a good token; what cannot be reached now waits for the next time. */
+export async function admitInvited(dependencies: PeeringDependencies): Promise<void> {
+  const { database, clock } = dependencies;
+  for (const { peerId, origin, invitationId } of await listInvited(database.db, clock())) {
+    try {
+      const opened = await openPeering(dependencies, system, peerId);
+      if (!opened.signature_verified) continue;
+      await commitChange(dependencies, async (tx, context) => {
+        if (!(await burnInvitation(tx, invitationId, origin, context.now))) return { value: undefined, lanes: [] };
+        const peer = await approvePeer(tx, system, peerId, { now: context.now });
+        const lanes = await acceptFollow(tx, context, dependencies.keys, peer, peer.followIn as string);
+        return { value: undefined, lanes };
+      });
+    } catch (error) {
+      // Unreachable or refused: the request stays as it is, for the next sweep or for the administrator.
+      if (!(error instanceof Problem)) throw error;
+    }
+  }
+}
