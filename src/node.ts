@@ -11,7 +11,7 @@ import { createAddressReader } from "./http/client-address.ts";
 import type { HttpDependencies } from "./http/dependencies.ts";
 import { createGuardedFetch } from "./identity/guarded-fetch.ts";
 import { claimNode, exportNodeKeys, loadNodeKeys } from "./identity/node-keys.ts";
-import { drainLane, type LaneDependencies, sweepLanes } from "./outbox/lanes.ts";
+import { drainLane, type LaneDependencies, releaseLanes, sweepLanes } from "./outbox/lanes.ts";
 import { dropOldBodies } from "./outbox/retention.ts";
 import { createFirstAdministrator, hasAdministrator } from "./registry/administrators.ts";
 import { createSequencer, sequenceJournal } from "./registry/sequencer.ts";
@@ -108,6 +108,8 @@ async function startNode(
 
   const server = createHttpServer(createApp(dependencies));
   await listen(server, config.listen);
+  // One process serves a database in this version (see the settings): whoever held a lane before is gone.
+  await releaseLanes(database);
   scheduler.start((lane) => drainLane(lanes, lane));
   const sweep = async () => {
     await sweepLanes(lanes);
