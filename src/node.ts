@@ -12,7 +12,7 @@ import type { HttpDependencies } from "./http/dependencies.ts";
 import { createGuardedFetch } from "./identity/guarded-fetch.ts";
 import { claimNode, exportNodeKeys, loadNodeKeys } from "./identity/node-keys.ts";
 import { admitInvited } from "./outbox/invitations.ts";
-import { drainLane, type LaneDependencies, sweepLanes } from "./outbox/lanes.ts";
+import { drainLane, drainLane, type LaneDependencies, type LaneDependencies, releaseLanes, sweepLanes, sweepLanes } from "./outbox/lanes.ts";
 import { dropOldBodies } from "./outbox/retention.ts";
 import { createFirstAdministrator, hasAdministrator } from "./registry/administrators.ts";
 import { createSequencer, sequenceJournal } from "./registry/sequencer.ts";
@@ -110,6 +110,8 @@ async function startNode(
 
   const server = createHttpServer(createApp(dependencies));
   await listen(server, config.listen);
+  // One process serves a database in this version (see the settings): whoever held a lane before is gone.
+  await releaseLanes(database);
   scheduler.start((lane) => drainLane(lanes, lane));
   const sweep = async () => {
     await sweepLanes(lanes);

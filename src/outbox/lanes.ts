@@ -3,7 +3,7 @@
  * says that now is a good moment to look.
  */
 import { randomUUID } from "node:crypto";
-import { and, asc, eq, isNull, lte, or, sql } from "drizzle-orm";
+import { and, asc, eq, isNotNull, isNull, lte, or, sql } from "drizzle-orm";
 import type { JsonObject } from "../protocol/objects.ts";
 import { administrators, recordEffects } from "../registry/journal.ts";
 import { type PeerRow, sendingStates } from "../registry/peers.ts";
@@ -188,6 +188,14 @@ async function releaseLane(database: Database, peerId: string, worker: string): 
     .update(lanes)
     .set({ lockedBy: null, lockedUntil: null })
     .where(and(eq(lanes.peerId, peerId), eq(lanes.lockedBy, worker)));
+}
+
+/**
+ * Gives up the claims of a process that was killed, which would hold its lanes until they run out. Only for a process
+ * that serves its database alone: claims of others would be given up as well.
+ */
+export async function releaseLanes({ db }: Database): Promise<void> {
+  await db.update(lanes).set({ lockedBy: null, lockedUntil: null }).where(isNotNull(lanes.lockedBy));
 }
 
 /** When each peer's lane is next worth looking at. */

@@ -191,10 +191,14 @@ async function openChild({ environment, origin, dataDir, text }: Base): Promise<
     await ended;
   };
   try {
-    await until("the child process is ready", async () => {
-      if (hasEnded(child)) return "ended";
-      return (await fetch(`${origin}/ready`)).ok && "ready";
-    });
+    await until(
+      "the child process is ready",
+      async () => {
+        if (hasEnded(child)) return "ended";
+        return (await fetch(`${origin}/ready`)).ok && "ready";
+      },
+      60_000,
+    );
     if (hasEnded(child)) throw new Error(`the node ended with ${child.exitCode ?? child.signalCode}`);
   } catch (error) {
     await signal("SIGKILL");
