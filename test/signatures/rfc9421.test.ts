@@ -1,4 +1,5 @@
 import { generateKeyPairSync } from "node:crypto";
+import fc from "fast-check";
 import * as assert from "uvu/assert";
 import { Problem } from "../../src/errors.ts";
 import { signText } from "../../src/signatures/cryptography.ts";
@@ -164,6 +165,36 @@ test("says which header is missing, or that the labels differ", async () => {
   assert.is(await judge(post(input, ["Signature", "a=:AA==:, a=:AA==:"])), "signature_multiple");
   assert.is(await judge(post(input, ["Signature", "a=:AA==:, b=:AA==:"])), "signature_multiple");
   assert.is(await judge(post(["Signature", "a=:AA==:"])), "malformed_signature");
+});
+
+test("answers any text with a code, and never accepts it", async () => {
+  const piece = fc.constantFrom(
+    "a",
+    "=",
+    "(",
+    ")",
+    '"@method"',
+    '"date"',
+    ";",
+    "sf",
+    "created",
+    "keyid",
+    '"k"',
+    "1",
+    " ",
+    ",",
+  );
+  const text = fc.oneof(
+    fc.string({ maxLength: 60 }),
+    fc.array(piece, { maxLength: 25 }).map((all) => all.join("")),
+  );
+  await fc.assert(
+    fc.asyncProperty(text, text, async (input, signature) => {
+      const code = await judge(post(["Signature-Input", input], ["Signature", signature]));
+      assert.match(code ?? "accepted", /^(?:signature_|malformed_signature)/);
+    }),
+    { numRuns: 500 },
+  );
 });
 
 test.run();
