@@ -4,7 +4,7 @@ import * as assert from "uvu/assert";
 import { Problem } from "../../src/errors.ts";
 import { signText } from "../../src/signatures/cryptography.ts";
 import { digestHeader } from "../../src/signatures/digest.ts";
-import { parseSignature, requireSignature, verifySignature } from "../../src/signatures/policy.ts";
+import { parseSignature, requireSignature, verifyDigests, verifySignature } from "../../src/signatures/policy.ts";
 import type { HttpRequest } from "../../src/signatures/request.ts";
 import { suite } from "../harness/suite.ts";
 
@@ -109,6 +109,13 @@ for (const [name, input] of Object.entries(refused)) {
     assert.is(await judge(await sign(draft, input)), "signature_coverage");
   });
 }
+
+test("says that it is the parameters of a component", async () => {
+  const request = await sign(post(), `("@method" "@target-uri" "content-digest" "host";sf)${parameters}`);
+  const verdict = verifyDigests(request, requireSignature(parseSignature(request)));
+  assert.is(verdict.verified ? null : verdict.code, "signature_coverage");
+  assert.match(verdict.verified ? "" : verdict.detail, "parameters");
+});
 
 test("refuses a GET with a body that no digest covers", async () => {
   const get = { method: "GET", target: "/projects/a", headers: [["Host", "lyon.example"] as const] };
