@@ -43,7 +43,7 @@ export function parseSignature(request: HttpRequest): ParsedSignature | NoSignat
   return parseDraftCavage(request, value);
 }
 
-/** @throws {Problem} `signature_missing`, `signature_multiple`, `signature_key` (no keyid), `signature_algorithm` */
+/** @throws {Problem} `signature_missing`, `signature_multiple`, `signature_key` (no keyid) */
 export function requireSignature(signature: ParsedSignature | NoSignature): ParsedSignature {
   if (signature.keyId === null) throw new Problem(signature.code, signature.detail);
   return signature;

@@ -124,7 +124,7 @@ function prepareComponent(request: HttpRequest, name: string): ((origin: string)
     case "@query":
       return () => (queryAt < 0 ? "?" : target.slice(queryAt));
     default: {
-      if (name.startsWith("@") || name !== name.toLowerCase()) return null;
+      if (name.startsWith("@")) return null;
       const lines = readHeaderLines(request, name);
       return lines.length === 0 ? null : () => lines.join(", ");
     }

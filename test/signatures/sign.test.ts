@@ -1,37 +1,43 @@
-import { createPublicKey, generateKeyPairSync, type KeyObject } from "node:crypto";
+import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from "node:crypto";
 import * as assert from "uvu/assert";
 import { Problem } from "../../src/errors.ts";
+import type { SignatureForm } from "../../src/signatures/parsed-signature.ts";
 import { parseSignature, requireSignature, verifySignature } from "../../src/signatures/policy.ts";
 import type { HttpRequest } from "../../src/signatures/request.ts";
 import { signRequest } from "../../src/signatures/sign.ts";
 import { assertStrongKey } from "../../src/signatures/strong-key.ts";
 import { suite } from "../harness/suite.ts";
+import { loadVectors } from "../vectors/load.ts";
 
 const test = suite("signatures: signing");
 const rsa = generateKeyPairSync("rsa", { modulusLength: 2048 });
+const ed25519 = generateKeyPairSync("ed25519");
 const now = new Date("2026-11-23T10:00:00Z");
 const body = new TextEncoder().encode('{"name":"Hôpital"}');
 const keyId = "https://ouest.example/actor#main-key";
 const json = "application/activity+json";
 
-async function sign(method: "GET" | "POST"): Promise<HttpRequest> {
+type Method = "GET" | "POST";
+type Keys = typeof rsa;
+
+async function sign(method: Method, form: SignatureForm = "draft-cavage", keys: Keys = rsa): Promise<HttpRequest> {
   const headers = await signRequest({
-    form: "draft-cavage",
+    form,
     method,
     url: "https://lyon.example:8443/inbox?a=%20b",
     headers: { "content-type": json, accept: json },
     ...(method === "POST" ? { body } : {}),
     keyId,
-    privateKey: rsa.privateKey,
+    privateKey: keys.privateKey,
     now,
   });
   const lines = Object.entries(headers);
   return { method, target: "/inbox?a=%20b", headers: lines, ...(method === "POST" ? { body } : {}) };
 }
 
-function judge(request: HttpRequest, origin = "https://lyon.example:8443") {
+function judge(request: HttpRequest, origin = "https://lyon.example:8443", key: Keys = rsa) {
   const parsed = requireSignature(parseSignature(request));
-  return verifySignature(request, parsed, { key: rsa, origin, now, skewSeconds: 300 });
+  return verifySignature(request, parsed, { key, origin, now, skewSeconds: 300 });
 }
 
 function edit(request: HttpRequest, name: string, change: (value: string) => string): HttpRequest {
@@ -48,18 +54,81 @@ function codeOf(act: () => unknown): string {
   return "accepted";
 }
 
-for (const method of ["GET", "POST"] as const) {
-  test(`verifies what it signed: ${method}`, async () => {
-    const request = await sign(method);
-    assert.equal(await judge(request), { verified: true });
-    const covered = method === "GET" ? "host date" : "host date digest content-type";
-    assert.is(requireSignature(parseSignature(request)).components.join(" "), `(request-target) ${covered}`);
+const ways = [
+  { name: "draft-cavage, RSA", form: "draft-cavage", keys: rsa },
+  { name: "RFC 9421, RSA", form: "rfc9421", keys: rsa },
+  { name: "RFC 9421, Ed25519", form: "rfc9421", keys: ed25519 },
+] as const;
+const covered = {
+  "draft-cavage": { GET: "(request-target) host date", POST: "(request-target) host date digest content-type" },
+  rfc9421: { GET: "@method @target-uri date", POST: "@method @target-uri content-digest content-type date" },
+};
+
+for (const { name, form, keys } of ways) {
+  for (const method of ["GET", "POST"] as const) {
+    test(`verifies what it signed: ${name}, ${method}`, async () => {
+      const request = await sign(method, form, keys);
+      assert.equal(await judge(request, undefined, keys), { verified: true });
+      assert.is(requireSignature(parseSignature(request)).components.join(" "), covered[form][method]);
+    });
+  }
+
+  test(`refuses what was signed for another port of the host: ${name}`, async () => {
+    const verdict = await judge(await sign("POST", form, keys), "https://lyon.example", keys);
+    assert.is(verdict.verified ? null : verdict.code, "signature_invalid");
+  });
+
+  test(`signs anew for every attempt: ${name}`, async () => {
+    const request = await sign("POST", form, keys);
+    const parsed = requireSignature(parseSignature(request));
+    const late = {
+      key: keys,
+      origin: "https://lyon.example:8443",
+      now: new Date(now.getTime() + 301_000),
+      skewSeconds: 300,
+    };
+    const verdict = await verifySignature(request, parsed, late);
+    assert.is(verdict.verified ? null : verdict.code, "signature_clock");
   });
 }
 
-test("refuses what was signed for another port of the host", async () => {
-  const verdict = await judge(await sign("POST"), "https://lyon.example");
-  assert.is(verdict.verified ? null : verdict.code, "signature_invalid");
+const vectors = loadVectors("signatures");
+for (const item of vectors.cases.filter(({ name }) => name.startsWith("out: "))) {
+  test(`signs as the vector does: ${item.name}`, async () => {
+    const request = item.request as { method: Method; target: string; headers: [string, string][]; body: string };
+    const parsed = requireSignature(parseSignature({ ...request, body: new TextEncoder().encode(request.body) }));
+    const [, fragment] = parsed.keyId.split("#");
+    const key = (vectors.file.privateKeys as Record<string, string | object>)[
+      `https://ouest.example/actor#${fragment}`
+    ];
+    const given = Object.fromEntries(request.headers.map(([name, value]) => [name.toLowerCase(), value]));
+    const own = Object.entries(given).filter(([name]) => ["accept", "content-type"].includes(name));
+    const headers = await signRequest({
+      form: parsed.form,
+      method: request.method,
+      url: `${vectors.file.receiver}${request.target}`,
+      headers: Object.fromEntries(own),
+      ...(request.body === "" ? {} : { body: new TextEncoder().encode(request.body) }),
+      keyId: parsed.keyId,
+      privateKey:
+        typeof key === "string" ? createPrivateKey(key) : createPrivateKey({ key: { ...key }, format: "jwk" }),
+      now: new Date((item.now as number) * 1000),
+    });
+    assert.equal(headers, given);
+  });
+}
+
+test("signs with no other kind of key", async () => {
+  for (const [form, keys] of [
+    ["draft-cavage", ed25519],
+    ["rfc9421", generateKeyPairSync("ec", { namedCurve: "P-256" })],
+  ] as const) {
+    let thrown: unknown;
+    await sign("POST", form, keys).catch((error: unknown) => {
+      thrown = error;
+    });
+    assert.instance(thrown, TypeError, form);
+  }
 });
 
 test("refuses a GET with a body that no digest covers", async () => {
