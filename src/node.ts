@@ -12,7 +12,7 @@ import type { HttpDependencies } from "./http/dependencies.ts";
 import { createGuardedFetch } from "./identity/guarded-fetch.ts";
 import { claimNode, exportNodeKeys, loadNodeKeys } from "./identity/node-keys.ts";
 import { admitInvited } from "./outbox/invitations.ts";
-import { drainLane, drainLane, type LaneDependencies, type LaneDependencies, releaseLanes, sweepLanes, sweepLanes } from "./outbox/lanes.ts";
+import { drainLane, type LaneDependencies, releaseLanes, sweepLanes } from "./outbox/lanes.ts";
 import { dropOldBodies } from "./outbox/retention.ts";
 import { createFirstAdministrator, hasAdministrator } from "./registry/administrators.ts";
 import { createSequencer, sequenceJournal } from "./registry/sequencer.ts";

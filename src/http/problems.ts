@@ -1,6 +1,7 @@
 /** The one error sink: refusals become problem documents (RFC 9457); anything else is logged, and shown as `internal`. */
 import type { Context, Next } from "koa";
 import { Problem } from "../errors.ts";
+import { acceptSignatureHeader } from "../signatures/accept-signature.ts";
 import { isUnavailable } from "../storage/database.ts";
 import type { Log } from "../telemetry/log.ts";
 
@@ -30,8 +31,14 @@ function answerProblem(ctx: Context, problem: Problem): void {
   const { retry_after: retryAfter, ...members } = problem.toJSON();
   if (typeof retryAfter === "number") ctx.set("Retry-After", String(retryAfter));
   if (Array.isArray(members.allow)) ctx.set("Allow", members.allow.join(", "));
-  if (problem.status === 401 && ctx.path.startsWith("/api/")) ctx.set("WWW-Authenticate", 'Bearer realm="concordat"');
+  if (problem.status === 401) askForAuthentication(ctx);
   // A body that was not read to its end would be taken for the next request on this connection.
   if (problem.status === 413 || problem.status === 408 || !ctx.req.complete) ctx.set("Connection", "close");
   ctx.body = JSON.stringify(members);
+}
+
+/** People bring a token, nodes a signature: each is told in its own way. */
+function askForAuthentication(ctx: Context): void {
+  if (ctx.path.startsWith("/api/")) ctx.set("WWW-Authenticate", 'Bearer realm="concordat"');
+  else ctx.set("Accept-Signature", acceptSignatureHeader({ digest: ctx.method === "POST" }));
 }

@@ -48,6 +48,12 @@ function documentOf({
         publicKeyMultibase: keys.ed25519.multibase,
       },
     ],
-    generator: { type: "Application", implements: [{ href: features.receipts, name: "Concordat receipts" }] },
+    generator: {
+      type: "Application",
+      implements: [
+        { href: features.messageSignatures, name: "RFC-9421: HTTP Message Signatures" },
+        { href: features.receipts, name: "Concordat receipts" },
+      ],
+    },
   };
 }

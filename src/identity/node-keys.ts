@@ -15,6 +15,7 @@ export interface NodeKeys {
   /** Signs receipts and access tokens; named `#ed25519-key`. */
   readonly ed25519: {
     readonly kid: string;
+    readonly privateKey: KeyObject;
     readonly privateJwk: PrivateJwk;
     readonly publicJwk: PublicJwk;
     readonly multibase: string;
@@ -117,6 +118,7 @@ function parseNodeKeys(text: string, place: string): NodeKeys {
       },
       ed25519: {
         kid: thumbprint(publicJwk),
+        privateKey: edKey,
         publicJwk,
         privateJwk: { ...publicJwk, d: d as string },
         multibase: encodeMultikey(publicJwk),

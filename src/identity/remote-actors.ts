@@ -8,7 +8,7 @@ import { actorIds, originOf } from "../protocol/ids.ts";
 import { parseStrictJson } from "../protocol/strict-json.ts";
 import { idSchema, nameSchema } from "../protocol/values.ts";
 import { assertStrongKey } from "../signatures/strong-key.ts";
-import type { PinnedKey } from "../storage/schema.ts";
+import type { DeliveryForm, PinnedKey } from "../storage/schema.ts";
 import { type GuardedFetch, type OutboundAnswer, OutboundError } from "./guarded-fetch.ts";
 
 export interface RemoteActor {
@@ -23,6 +23,8 @@ export interface RemoteActor {
   readonly fingerprint: string;
   /** Does it sign receipts? */
   readonly receipts: boolean;
+  /** How it is signed to first; what it turns out to take is remembered. */
+  readonly signatureForm: DeliveryForm;
 }
 
 const keySchema = z.looseObject({ id: idSchema, owner: idSchema, publicKeyPem: z.string().max(10_000) });
@@ -74,7 +76,10 @@ export async function fetchInstanceActor(fetcher: GuardedFetch, origin: string):
   ];
   const [first] = ed25519;
   const shown = first ? decodeMultikey(first.publicKeyMultibase) : null;
-  const implemented = (actor.generator?.implements ?? []).map((feature) => feature.href);
+  const implemented = (actor.generator?.implements ?? []).map((feature) => feature.href ?? "");
+  // Without an Ed25519 key there is nothing that a receipt could be verified with.
+  const receipts = implemented.includes(features.receipts) && first !== undefined;
+  const messageSignatures = implemented.some((feature) => /\/rfc9421\b/i.test(feature));
   return {
     actorUri: url,
     inbox: actor.endpoints?.sharedInbox ?? actor.inbox,
@@ -82,8 +87,8 @@ export async function fetchInstanceActor(fetcher: GuardedFetch, origin: string):
     software: null,
     keys,
     fingerprint: fingerprint(shown ?? (rsa.export({ format: "jwk" }) as Record<string, unknown>)),
-    // Without an Ed25519 key there is nothing that a receipt could be verified with.
-    receipts: implemented.includes(features.receipts) && first !== undefined,
+    receipts,
+    signatureForm: receipts && messageSignatures ? "rfc9421" : "draft-cavage",
   };
 }
 

@@ -7,7 +7,9 @@ import { activityMediaType } from "../protocol/activities.ts";
 import { isJsonObject, type JsonObject } from "../protocol/objects.ts";
 import type { PeerRow } from "../registry/peers.ts";
 import { ed25519JwksOf } from "../registry/pinned-keys.ts";
+import { readAcceptSignature } from "../signatures/accept-signature.ts";
 import { signRequest } from "../signatures/sign.ts";
+import type { DeliveryForm } from "../storage/schema.ts";
 
 export interface DeliveryFailure {
   readonly status: number | null;
@@ -17,14 +19,18 @@ export interface DeliveryFailure {
 }
 
 /** What became of one attempt; failures are told apart by what they speak of. */
-export type Outcome =
+export type Outcome = (
   | { readonly kind: "delivered"; readonly receipt: string | null; readonly effect: string | null }
   /** The activity will never be accepted. */
   | { readonly kind: "dead"; readonly failure: DeliveryFailure }
   /** The peer cannot be reached or does not want to talk now: the whole lane waits. */
   | { readonly kind: "peer"; readonly failure: DeliveryFailure }
   /** Something went wrong that may be this activity's doing: it alone waits. */
-  | { readonly kind: "activity"; readonly failure: DeliveryFailure };
+  | { readonly kind: "activity"; readonly failure: DeliveryFailure }
+) & {
+  /** The form that was taken where the remembered one was not. */
+  readonly form?: DeliveryForm;
+};
 
 export interface DeliverDependencies {
   readonly fetcher: GuardedFetch;
@@ -39,31 +45,56 @@ const ofPeerStatus = new Set([401, 421, 429, 503]);
 const permanentStatus = new Set([400, 404, 409, 410, 413, 422, 501]);
 const longestWait = 24 * 3_600_000;
 
-/** Sends `body` once to `inbox`, signed freshly by the key of its actor. Never throws for what the network does. */
+/**
+ * Sends `body` to `inbox`, signed freshly by a key of its actor; after a 401 once more in the other form, which is
+ * remembered when it is taken. Never throws for what the network does.
+ */
 export async function deliverActivity(
-  { fetcher, keys, origin, clock }: DeliverDependencies,
-  { body, inbox, peer }: { readonly body: JsonObject; readonly inbox: string; readonly peer: PeerRow },
+  dependencies: DeliverDependencies,
+  sent: { readonly body: JsonObject; readonly inbox: string; readonly peer: PeerRow },
 ): Promise<Outcome> {
-  const octets = new TextEncoder().encode(JSON.stringify(body));
-  const headers = await signRequest({
-    form: "draft-cavage",
-    method: "POST",
-    url: inbox,
-    headers: { "content-type": activityMediaType, accept: activityMediaType },
-    body: octets,
-    keyId: `${body.actor}#main-key${keys.suffix}`,
-    privateKey: keys.rsa.privateKey,
-    now: clock(),
-  });
-  let answer: Awaited<ReturnType<GuardedFetch["request"]>>;
+  const { origin, clock } = dependencies;
+  const form = sent.peer.signatureForm ?? "draft-cavage";
   try {
-    answer = await fetcher.request({ method: "POST", url: inbox, headers, body: octets });
+    const answer = await knock(dependencies, sent, form);
+    const other = answer.status === 401 ? otherForm(form, answer) : null;
+    if (other === null) return await judgeAnswer(answer, { ...sent, origin, now: clock() });
+    const second = await knock(dependencies, sent, other);
+    const outcome = await judgeAnswer(second, { ...sent, origin, now: clock() });
+    return second.status === 401 ? outcome : { ...outcome, form: other };
   } catch (error) {
     if (!(error instanceof OutboundError)) throw error;
     const failure = { status: null, code: error.code };
     return { kind: error.phase === "connect" ? "peer" : "activity", failure };
   }
-  return await judgeAnswer(answer, { body, peer, origin, now: clock() });
+}
+
+async function knock(
+  { fetcher, keys, clock }: DeliverDependencies,
+  { body, inbox }: { readonly body: JsonObject; readonly inbox: string },
+  form: DeliveryForm,
+): Promise<Answer> {
+  const octets = new TextEncoder().encode(JSON.stringify(body));
+  const ed25519 = form === "rfc9421";
+  const headers = await signRequest({
+    form: form === "draft-cavage" ? "draft-cavage" : "rfc9421",
+    method: "POST",
+    url: inbox,
+    headers: { "content-type": activityMediaType, accept: activityMediaType },
+    body: octets,
+    keyId: `${body.actor}#${ed25519 ? "ed25519-key" : "main-key"}${keys.suffix}`,
+    privateKey: ed25519 ? keys.ed25519.privateKey : keys.rsa.privateKey,
+    now: clock(),
+  });
+  return await fetcher.request({ method: "POST", url: inbox, headers, body: octets });
+}
+
+/** What to try after a 401: what the peer asks for, else the other of the two forms. */
+function otherForm(form: DeliveryForm, answer: Answer): DeliveryForm | null {
+  const asked = readAcceptSignature([answer.headers["accept-signature"] ?? []].flat());
+  const wanted = asked === null ? null : asked.keyType === "ed25519" ? "rfc9421" : "rfc9421-rsa";
+  if (wanted !== null && wanted !== form) return wanted;
+  return form === "draft-cavage" ? "rfc9421-rsa" : "draft-cavage";
 }
 
 interface Answer {

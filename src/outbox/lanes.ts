@@ -125,6 +125,7 @@ async function recordOutcome(
       .update(deliveries)
       .set({ attempts, ...changeOf(dependencies, outcome, attempts, now) })
       .where(and(eq(deliveries.id, due.delivery.id), eq(deliveries.state, "queued")));
+    if (outcome.form) await tx.update(peers).set({ signatureForm: outcome.form }).where(eq(peers.id, peer.id));
     if (outcome.kind === "peer") await failLane(tx, dependencies, peer.id, outcome.failure);
     if (outcome.kind === "dead") {
       await recordEffects(tx, {

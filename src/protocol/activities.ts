@@ -18,7 +18,10 @@ export const context = [
 ] as const;
 
 /** What implementations announce in `generator.implements` (FEP-844e). */
-export const features = { receipts: "urn:concordat:ns#receipts" } as const;
+export const features = {
+  receipts: "urn:concordat:ns#receipts",
+  messageSignatures: "https://datatracker.ietf.org/doc/html/rfc9421",
+} as const;
 
 const idListSchema = z.union([z.string(), z.array(z.string())]).optional();
 

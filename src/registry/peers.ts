@@ -5,6 +5,7 @@ import { mintUuid } from "../protocol/ids.ts";
 import { limits } from "../protocol/limits.ts";
 import type { Tx } from "../storage/database.ts";
 import {
+  type DeliveryForm,
   deliveries,
   followRequests,
   type PeerPolicy,
@@ -26,6 +27,7 @@ export interface PeerActor {
   readonly keys: readonly PinnedKey[];
   readonly fingerprint: string;
   readonly receipts: boolean;
+  readonly signatureForm: DeliveryForm;
 }
 
 const defaultPolicy: PeerPolicy = { platforms: "all", activities: "all", per_minute: 60_000, per_day: 5_000_000 };
@@ -44,6 +46,7 @@ const pinOf = (actor: PeerActor) => ({
   keys: actor.keys,
   fingerprint: actor.fingerprint,
   receipts: actor.receipts,
+  signatureForm: actor.signatureForm,
 });
 
 /** The peer of an origin, whatever its state. Not scoped: signatures are judged with it before there is a caller. */

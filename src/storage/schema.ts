@@ -246,6 +246,9 @@ export const accessRows = pgTable(
 
 export type PeerState = "pending_out" | "pending_in" | "approved" | "rejected" | "suspended" | "revoked";
 
+/** How a peer is signed to: RFC 9421 with Ed25519 or with RSA, or draft-cavage with RSA. */
+export type DeliveryForm = "rfc9421" | "rfc9421-rsa" | "draft-cavage";
+
 /** A pinned key of a peer: `id` is the fragment of its keyid (`#main-key`), so that it serves every actor there. */
 export interface PinnedKey {
   readonly id: string;
@@ -275,7 +278,7 @@ export const peers = pgTable("peers", {
   keyChainSeq: integer("key_chain_seq").notNull().default(0),
   /** Does the peer sign receipts? Then a 2xx without a valid one is no delivery. */
   receipts: boolean("receipts").notNull().default(false),
-  signatureForm: text("signature_form"),
+  signatureForm: text("signature_form").$type<DeliveryForm>(),
   policy: snapshot<PeerPolicy>("policy").notNull(),
   /** Our Follow of the peer, and the peer's of us: activity ids. */
   followOut: text("follow_out"),
