@@ -9,4 +9,6 @@ CREATE TABLE "invitations" (
 	CONSTRAINT "invitations_token_hash_unique" UNIQUE("token_hash")
 );
 --> statement-breakpoint
-ALTER TABLE "follow_requests" ADD COLUMN "invitation_hash" text;
+ALTER TABLE "follow_requests" ADD COLUMN "invitation_hash" text;--> statement-breakpoint
+ALTER TABLE "received_activities" ADD COLUMN "recipients" text[] DEFAULT '{}' NOT NULL;--> statement-breakpoint
+CREATE INDEX "received_activities_for" ON "received_activities" USING gin ("recipients");

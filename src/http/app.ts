@@ -11,6 +11,7 @@ import { createOpenApi } from "./openapi.ts";
 import { createErrorSink } from "./problems.ts";
 import { mountRoutes, type Route } from "./route.ts";
 import { accessKeyRoutes } from "./routes/access-keys.ts";
+import { mountClientToServer } from "./routes/client-to-server.ts";
 import { deliveryRoutes } from "./routes/deliveries.ts";
 import { mountDocuments } from "./routes/documents.ts";
 import { mountFederation } from "./routes/federation.ts";
@@ -39,6 +40,7 @@ export function createApp(dependencies: HttpDependencies): Koa {
   const router = new Router();
   mountFederation(router, dependencies);
   mountDocuments(router, dependencies);
+  mountClientToServer(router, dependencies);
   mountHealth(router, dependencies);
   mountRoutes(router, routes, {
     authenticate: (authorization) => authenticate(dependencies, authorization),

@@ -26,6 +26,8 @@ export interface Effect {
   readonly effect: "applied" | "stale" | "stored" | "unhandled";
   /** With `stale`: the revision held here. */
   readonly revision?: number;
+  /** Platforms of this node for which it came. */
+  readonly recipients?: readonly string[];
   /** Peers to whom something was appended. */
   readonly lanes?: readonly string[];
 }
@@ -99,7 +101,8 @@ const edit: Handler<"edit"> = async (tx, { origin, now }, { activity, peer }, in
   await storeBundleItems(tx, { items: intent.bundles, sender: peer.origin, home: origin, now });
   const { baseRevision } = intent;
   const written = await receiveEdit(tx, activity.actor, intent.judged, { baseRevision, now });
-  return { effect: "applied", lanes: await appendAnnouncements(tx, { origin, now }, written.announcements) };
+  const { lanes } = await appendAnnouncements(tx, { origin, now }, written.announcements);
+  return { effect: "applied", recipients: [value.attributedTo], lanes };
 };
 
 const tombstone: Handler<"tombstone"> = async (tx, { now }, { activity, peer }, { uri }) => {
@@ -109,7 +112,7 @@ const tombstone: Handler<"tombstone"> = async (tx, { now }, { activity, peer }, 
 
 const remove: Handler<"remove"> = async (tx, { now }, { activity, peer }, intent) => {
   if (originOf(intent.uri) !== peer.origin) throw new Problem("foreign_id", "Only an object's home ends access to it.");
-  return await removeGrantee(tx, activity.actor, intent, now);
+  return { ...(await removeGrantee(tx, activity.actor, intent, now)), recipients: [intent.platform] };
 };
 
 /** Kept, receipted, without effect: tomorrow's types do not end in today's dead letters. */

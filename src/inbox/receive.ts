@@ -85,7 +85,7 @@ async function acceptActivity(
     if (stored !== null) return { value: stored, lanes: woken };
 
     const { keys } = dependencies;
-    const { effect, revision, lanes } = await applyActivity(tx, { origin, keys, now: arrivedAt }, verified);
+    const { effect, revision, recipients, lanes } = await applyActivity(tx, { origin, keys, now: arrivedAt }, verified);
     const received = arrivedAt.toISOString();
     const receipt = await signReceipt(
       {
@@ -106,6 +106,7 @@ async function acceptActivity(
       actor: activity.actor,
       type: activity.type,
       objectUri: activity.objectId,
+      recipients: [...(recipients ?? [])],
       effect,
       receipt,
       receivedAt: arrivedAt,

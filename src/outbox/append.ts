@@ -90,7 +90,8 @@ export async function appendAnnouncements(
   tx: Tx,
   context: OutboxContext,
   announcements: readonly Announcement[],
-): Promise<readonly string[]> {
+): Promise<{ readonly ids: readonly string[]; readonly lanes: readonly string[] }> {
+  const ids: string[] = [];
   const lanes = new Set<string>();
   for (const announcement of announcements) {
     const { actor, type, object, objectUri, revision, target, baseRevision, recipients } = announcement;
@@ -104,9 +105,10 @@ export async function appendAnnouncements(
     };
     const outgoing = { type, actor, to: recipients, object, members, objectUri, revision };
     const appended = await appendActivity(tx, context, outgoing, destinations);
+    ids.push(appended.id);
     for (const lane of appended.lanes) lanes.add(lane);
   }
-  return [...lanes];
+  return { ids, lanes: [...lanes] };
 }
 
 /** The peers at which `recipients` are at home, each with its own of them. */

@@ -55,16 +55,24 @@ export type ProjectWrite =
   | { readonly verb: RevisionKind; readonly id: string; readonly judged: JudgedShape<Project> }
   | { readonly verb: "delete"; readonly id: string };
 
+export interface Submitted {
+  /** Local key of the object. */
+  readonly id: string;
+  readonly changed: boolean;
+  /** The activity that tells of it; null when nothing changed. */
+  readonly activityId: string | null;
+}
+
 /** A platform declares, revises or deletes a project of its own. @throws {Problem} see `registry/projects` */
 export async function submitProject(
   dependencies: OutboxDependencies,
   caller: PlatformCaller,
   write: ProjectWrite,
-): Promise<Written> {
+): Promise<Submitted> {
   return await commitChange(dependencies, async (tx, context) => {
     const written = await writeProject(tx, caller, write, context);
-    const lanes = await appendAnnouncements(tx, context, written.announcements);
-    return { value: written, lanes };
+    const { ids, lanes } = await appendAnnouncements(tx, context, written.announcements);
+    return { value: { id: written.id, changed: written.changed, activityId: ids[0] ?? null }, lanes };
   });
 }
 

@@ -17,7 +17,9 @@ import { columnsOf } from "./project-content.ts";
 import { newestOfOwner } from "./project-edits.ts";
 
 /** What became of a received snapshot; `revision` is the one held, where what came is older. */
-export type CopyEffect = { readonly effect: "applied" } | { readonly effect: "stale"; readonly revision?: number };
+export type CopyEffect =
+  | { readonly effect: "applied"; readonly recipients?: readonly string[] }
+  | { readonly effect: "stale"; readonly revision?: number };
 
 const applied: CopyEffect = { effect: "applied" };
 
@@ -85,7 +87,7 @@ export async function receiveProject(
     .onConflictDoUpdate({ target: objects.uri, set: columns });
   await recordArrival(tx, project, readers, now);
   await followGrants(tx, { uri, owner: sender, grants: project["hf:grants"], revision }, now);
-  return applied;
+  return { effect: "applied", recipients: readers };
 }
 
 /** The envelope's shape and binding, and that each platform here can open it; true when with a replaced key only. */
@@ -204,5 +206,5 @@ export async function receiveTombstone(tx: Tx, sender: string, uri: string, now:
     .onConflictDoUpdate({ target: objects.uri, set: gone });
   const audience = [...(await findLocal(tx, await listHolders(tx, uri)))];
   await recordEffects(tx, { at: now, actor: sender, action: "project.deleted", object: uri, audience });
-  return applied;
+  return { effect: "applied", recipients: audience };
 }

@@ -95,6 +95,16 @@ export async function readAccess(
   return row ?? null;
 }
 
+/** The local key of a project that the caller may see, by its URI; null when there is none. */
+export async function findProjectId(tx: Tx, caller: PlatformCaller, uri: string, now: Date): Promise<string | null> {
+  const [row] = await tx
+    .select({ id: objects.id })
+    .from(objects)
+    .innerJoin(accessRows, ofCaller(caller))
+    .where(and(eq(objects.uri, uri), visible(caller, now)));
+  return row?.id ?? null;
+}
+
 /** @throws {Problem} `invalid` for an unknown sort key or cursor */
 export async function listProjects(
   tx: Tx,

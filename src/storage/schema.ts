@@ -331,13 +331,18 @@ export const receivedActivities = pgTable(
     actor: text("actor").notNull(),
     type: text("type").notNull(),
     objectUri: text("object_uri"),
+    /** Platforms of this node for which it came; empty for what is between the nodes. */
+    recipients: text("recipients").array().notNull().default(sql`'{}'`),
     effect: text("effect").$type<"applied" | "stale" | "stored" | "unhandled">().notNull(),
     receipt: text("receipt").notNull(),
     receivedAt: instant("received_at").notNull(),
     /** Gone after the retention; id, digest and receipt stay. */
     body: snapshot<JsonObject>("body"),
   },
-  (t) => [index("received_activities_at").on(t.receivedAt)],
+  (t) => [
+    index("received_activities_at").on(t.receivedAt),
+    index("received_activities_for").using("gin", t.recipients),
+  ],
 );
 
 /** Activities of this node. */
