@@ -2,8 +2,8 @@
 import { drizzle, type NodePgDatabase } from "drizzle-orm/node-postgres";
 import { migrate } from "drizzle-orm/node-postgres/migrator";
 import pg from "pg";
-import { ConcordatError } from "../errors.ts";
 import { migrateSchema } from "./migrate.ts";
+import { connectionSettings, unreachable } from "./postgres-connection.ts";
 import * as schema from "./schema.ts";
 import { isUnavailable } from "./sql-errors.ts";
 
@@ -34,13 +34,8 @@ export async function openPostgres(
   onConnectionLost: (error: Error) => void = () => {},
 ): Promise<OpenPostgres> {
   const pool = new pg.Pool({
-    connectionString: url,
+    ...connectionSettings(url),
     max: 10,
-    connectionTimeoutMillis: 5_000,
-    keepAlive: true,
-    application_name: "concordat",
-    // Raw SQL gives instants as text, in the zone of the session.
-    options: "-c TimeZone=UTC",
   });
   pool.on("error", onConnectionLost);
 
@@ -85,14 +80,4 @@ export async function openPostgres(
     transaction: (run) => withClient((client) => drizzle({ client, schema }).transaction(run)),
     close,
   };
-}
-
-function unreachable(url: string, cause: unknown): ConcordatError {
-  const { hostname, port, pathname } = new URL(url);
-  return new ConcordatError(
-    "database_unreachable",
-    `PostgreSQL at ${hostname}:${port || 5432}${pathname} does not answer or cannot be written to (${(cause as Error).message}): ` +
-      "start it, or correct CONCORDAT_DATABASE_URL.",
-    { cause },
-  );
 }
