@@ -11,6 +11,8 @@ export function createErrorSink(log: Log) {
     } catch (error) {
       answerProblem(ctx, asProblem(error, log));
     }
+    // A body that was not read to its end would go on, or be taken for the next request on this connection.
+    if (!ctx.req.complete) ctx.set("Connection", "close");
   };
 }
 
@@ -31,7 +33,5 @@ function answerProblem(ctx: Context, problem: Problem): void {
   if (typeof retryAfter === "number") ctx.set("Retry-After", String(retryAfter));
   if (Array.isArray(members.allow)) ctx.set("Allow", members.allow.join(", "));
   if (problem.status === 401 && ctx.path.startsWith("/api/")) ctx.set("WWW-Authenticate", 'Bearer realm="concordat"');
-  // A body that was not read to its end would be taken for the next request on this connection.
-  if (problem.status === 413 || problem.status === 408 || !ctx.req.complete) ctx.set("Connection", "close");
   ctx.body = JSON.stringify(members);
 }

@@ -2,7 +2,7 @@
 import { Problem } from "../errors.ts";
 import type { NodeKeys } from "../identity/node-keys.ts";
 import { introducePlatforms } from "../outbox/directory.ts";
-import { acceptFollow } from "../outbox/peering.ts";
+import { acceptFollow, repeatAccept } from "../outbox/peering.ts";
 import { protocolVersion } from "../protocol/activities.ts";
 import { actorIds, originOf } from "../protocol/ids.ts";
 import { system } from "../registry/caller.ts";
@@ -43,8 +43,8 @@ const follow: Handler<"follow"> = async (tx, context, { activity, peer }, intent
     throw new Problem("not_for_us", "A Follow is of the instance actor.");
   }
   const row = await readPeerRow(tx, peer.id);
-  const approved =
-    row.state === "pending_out" ? await confirmPeer(tx, system, row, { followIn: activity.id, now: context.now }) : row;
+  if (row.state === "approved") return { effect: "applied", lanes: await repeatAccept(tx, context, row, activity.id) };
+  const approved = await confirmPeer(tx, system, row, { followIn: activity.id, now: context.now });
   return { effect: "applied", lanes: await acceptFollow(tx, context, context.keys, approved, activity.id) };
 };
 

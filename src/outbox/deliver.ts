@@ -31,17 +31,20 @@ export interface DeliverDependencies {
   readonly keys: NodeKeys;
   readonly origin: string;
   readonly clock: () => Date;
+  /** Aborted when the node stops: no delivery begins, and one that is under way is given up. */
+  readonly stopping: AbortSignal;
 }
 
 const ofPeer = new Set(["peer_not_approved", "wrong_host", "rate_limited", "unavailable"]);
 const ofPeerStatus = new Set([401, 421, 429, 503]);
 /** From peers without receipts, and so without our codes, these say that the activity is not wanted. */
 const permanentStatus = new Set([400, 404, 409, 410, 413, 422, 501]);
-const longestWait = 24 * 3_600_000;
+/** Milliseconds; what a peer asks for beyond it is not heard. */
+export const longestWait = 24 * 3_600_000;
 
 /** Sends `body` once to `inbox`, signed freshly by the key of its actor. Never throws for what the network does. */
 export async function deliverActivity(
-  { fetcher, keys, origin, clock }: DeliverDependencies,
+  { fetcher, keys, origin, clock, stopping }: DeliverDependencies,
   { body, inbox, peer }: { readonly body: JsonObject; readonly inbox: string; readonly peer: PeerRow },
 ): Promise<Outcome> {
   const octets = new TextEncoder().encode(JSON.stringify(body));
@@ -57,7 +60,7 @@ export async function deliverActivity(
   });
   let answer: Awaited<ReturnType<GuardedFetch["request"]>>;
   try {
-    answer = await fetcher.request({ method: "POST", url: inbox, headers, body: octets });
+    answer = await fetcher.request({ method: "POST", url: inbox, headers, body: octets, signal: stopping });
   } catch (error) {
     if (!(error instanceof OutboundError)) throw error;
     const failure = { status: null, code: error.code };
@@ -79,7 +82,8 @@ async function judgeAnswer(
   const { status } = answer;
   const json = readJson(answer.body);
   if (status >= 200 && status < 300) return await judgeReceipt(status, json, sent);
-  const code = typeof json?.code === "string" ? json.code : null;
+  // A code is a word; anything else of a peer's making is not stored.
+  const code = typeof json?.code === "string" && /^[a-z0-9_]{1,64}$/.test(json.code) ? json.code : null;
   const retryAfter = readRetryAfter(answer.headers["retry-after"], sent.now);
   const failure = { status, code: code ?? `http_${status}`, ...(retryAfter === null ? {} : { retryAfter }) };
   if (ofPeerStatus.has(status) || (code !== null && ofPeer.has(code))) return { kind: "peer", failure };

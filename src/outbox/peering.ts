@@ -18,14 +18,15 @@ import {
   recordOpened,
   rejectPeer,
   rememberFollow,
+  rememberFollowIn,
   requestPeer,
 } from "../registry/peers.ts";
 import { findVerificationKey } from "../registry/pinned-keys.ts";
 import { parseSignature, requireSignature, verifySignature } from "../signatures/policy.ts";
 import type { Tx } from "../storage/database.ts";
 import { appendActivity, type OutboxContext } from "./append.ts";
+import { commitChange, type OutboxDependencies } from "./commit.ts";
 import { introducePlatforms } from "./directory.ts";
-import { commitChange, type OutboxDependencies } from "./submit.ts";
 
 export interface PeeringDependencies extends OutboxDependencies {
   readonly fetcher: GuardedFetch;
@@ -137,6 +138,17 @@ export async function acceptFollow(
 ): Promise<readonly string[]> {
   const accept = await appendBetweenNodes(tx, context, peer, "Accept", follow);
   return [...accept.lanes, ...(await introducePlatforms(tx, context, keys, peer))];
+}
+
+/** Accepts once more: a peer that follows again has lost our Accept. It knows our platforms already. */
+export async function repeatAccept(
+  tx: Tx,
+  context: OutboxContext,
+  peer: PeerRow,
+  follow: string,
+): Promise<readonly string[]> {
+  await rememberFollowIn(tx, peer.id, follow);
+  return (await appendBetweenNodes(tx, context, peer, "Accept", follow)).lanes;
 }
 
 async function appendBetweenNodes(tx: Tx, context: OutboxContext, peer: PeerRow, type: string, object: string) {
