@@ -376,7 +376,7 @@ test("the same signed request again gets the same answer and has no second effec
 test("an activity counts once, to whichever inbox it comes", async () => {
   const activity = note();
   const answers = [];
-  await node.admin.request("POST", "/platforms", { body: { name: "Anybody" } });
+  await node.admin.ok("POST", "/platforms", { name: "Anybody" });
   for (const path of ["/inbox", "/actor/inbox", "/platforms/anybody/inbox"])
     answers.push(await post({ path }, activity));
   assert.is((await post({ path: "/platforms/nobody/inbox" }, activity)).status, 404);
