@@ -1,6 +1,7 @@
 /** A node, wired from its configuration: the only place that knows all parts. */
 import { randomBytes } from "node:crypto";
 import { chmod, mkdir, writeFile } from "node:fs/promises";
+import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import type { Config } from "./config.ts";
@@ -18,6 +19,7 @@ import { createFirstAdministrator, hasAdministrator } from "./registry/administr
 import { createSequencer, sequenceJournal } from "./registry/sequencer.ts";
 import { type Database, openDatabase } from "./storage/database.ts";
 import { openLevelKeyValue } from "./storage/key-value-level.ts";
+import { claimPostgres } from "./storage/postgres-claim.ts";
 import { createTimerScheduler } from "./storage/scheduler-timers.ts";
 import { createLog, type Log } from "./telemetry/log.ts";
 import { version } from "./version.ts";
@@ -49,8 +51,13 @@ const graceMilliseconds = 8_000;
 /** Starts a node. @throws {ConcordatError} when settings, stores or keys do not fit together; nothing is left open then */
 export async function createNode(config: Config, overrides: NodeOverrides = {}): Promise<Node> {
   const opened: AsyncDisposable[] = [];
-  const closeOpened = async () => {
-    for (let part = opened.pop(); part; part = opened.pop()) await part[Symbol.asyncDispose]();
+  let closing: Promise<void> | undefined;
+  // Last opened, first closed; asked twice, once.
+  const closeOpened = () => {
+    closing ??= (async () => {
+      for (let part = opened.pop(); part; part = opened.pop()) await part[Symbol.asyncDispose]();
+    })();
+    return closing;
   };
   const open = <T extends AsyncDisposable>(part: T): T => {
     opened.push(part);
@@ -79,12 +86,15 @@ async function startNode(
   await prepareDataDir(config.dataDir);
   // The key-value store's lock comes first: a data directory serves one process.
   const keyValue = open(await openLevelKeyValue(join(config.dataDir, "key-value"), { clock }));
+  // Before the migrations: they must not change what another process works on.
+  if (config.databaseUrl !== undefined) open(await claimPostgres(config.databaseUrl, { onTaken: endBy(log) }));
   const databaseDir = join(config.dataDir, "database");
   const database = open(await openDatabase({ url: config.databaseUrl, dataDir: databaseDir }));
   const keys = await loadNodeKeys({ dataDir: config.dataDir, secret: config.nodeKeys });
   await database.transaction((tx) => claimNode(tx, { origin, keys, now: clock() }));
   const firstPassword = await ensureAdministrator(database, config, clock());
   const fetcher = open(createFetch(config, log));
+  const stopping = new AbortController();
   const scheduler = open(createTimerScheduler({ clock, onError }));
   const wake = (lane: string, at?: Date) => scheduler.wake(lane, at);
 
@@ -93,6 +103,7 @@ async function startNode(
   const lanes: LaneDependencies = {
     ...shared,
     random,
+    stopping: stopping.signal,
     retry: { base: config.deliveryRetryBaseMs, cap: config.deliveryRetryCapMs },
   };
   const peering = { ...shared, clockSkewSeconds: config.clockSkewSeconds };
@@ -108,35 +119,27 @@ async function startNode(
     version,
   };
 
-  const server = createHttpServer(createApp(dependencies));
-  await listen(server, config.listen);
   // One process serves a database in this version (see the settings): whoever held a lane before is gone.
   await releaseLanes(database);
-  scheduler.start((lane) => drainLane(lanes, lane));
   const sweep = async () => {
     await sweepLanes(lanes);
     await sequenceJournal(database);
     await admitInvited(peering);
   };
   await sweep();
-  const sweeper = setInterval(() => void sweep().catch(onError), sweepMilliseconds);
-  const retention = setInterval(() => {
-    dropOldBodies(database.db, { now: clock(), days: config.activityRetentionDays }).catch(onError);
-  }, retentionMilliseconds);
+  const sweeper = every(sweepMilliseconds, () => sweep().catch(onError));
+  const retention = every(retentionMilliseconds, () =>
+    dropOldBodies(database.db, { now: clock(), days: config.activityRetentionDays }).catch(onError),
+  );
+  open(sweeper);
+  open(retention);
+  const server = open(await listen(createHttpServer(createApp(dependencies)), config.listen));
+  open({ [Symbol.asyncDispose]: async () => stopping.abort() });
+  scheduler.start((lane) => drainLane(lanes, lane));
 
-  let closing: Promise<void> | undefined;
-  const close = () => {
-    closing ??= (async () => {
-      clearInterval(sweeper);
-      clearInterval(retention);
-      await closeServer(server);
-      await closeOpened();
-    })();
-    return closing;
-  };
-  const address = server.address() as AddressInfo;
+  const { address } = server;
   log.info({ origin, address: `${address.address}:${address.port}`, database: database.kind }, "the node is up");
-  return { origin, address, log, firstPassword, close, [Symbol.asyncDispose]: close };
+  return { origin, address, log, firstPassword, close: closeOpened, [Symbol.asyncDispose]: closeOpened };
 }
 
 /** Applies the migrations and closes again; gives the kind of database. */
@@ -167,6 +170,16 @@ export async function readNode(config: Config): Promise<NodeDescription> {
     ed25519: ed25519.kid,
     rsa: rsa.kid,
     secret: exportNodeKeys(keys),
+  };
+}
+
+/** Ends the process at once: every moment more would be one in which two nodes work on one database. */
+function endBy(log: Log) {
+  return (error: ConcordatError) => {
+    log.fatal({ err: error }, "another process took the database over; this one ends");
+    setImmediate(() => {
+      throw error;
+    });
   };
 }
 
@@ -209,10 +222,27 @@ async function ensureAdministrator(database: Database, config: Config, now: Date
   return generated;
 }
 
-type HttpServer = ReturnType<typeof createHttpServer>;
+/** Runs `work` now and then, until disposed; what runs then is waited for. */
+function every(milliseconds: number, work: () => Promise<unknown>): AsyncDisposable {
+  let running: Promise<unknown> = Promise.resolve();
+  const timer = setInterval(() => {
+    running = running.then(work);
+  }, milliseconds);
+  return {
+    async [Symbol.asyncDispose]() {
+      clearInterval(timer);
+      await running;
+    },
+  };
+}
 
-function listen(server: HttpServer, { host, port }: Config["listen"]): Promise<void> {
-  return new Promise((resolve, reject) => {
+interface Listener extends AsyncDisposable {
+  readonly address: AddressInfo;
+}
+
+/** Listens; disposing stops accepting, lets what runs finish, and ends connections that take too long. */
+async function listen(server: Server, { host, port }: Config["listen"]): Promise<Listener> {
+  await new Promise<void>((resolve, reject) => {
     server.once("error", (error: NodeJS.ErrnoException) => {
       const inUse = error.code === "EADDRINUSE";
       const message = inUse
@@ -222,15 +252,17 @@ function listen(server: HttpServer, { host, port }: Config["listen"]): Promise<v
     });
     server.listen(port, host, resolve);
   });
-}
-
-function closeServer(server: HttpServer): Promise<void> {
-  return new Promise((resolve) => {
-    const late = setTimeout(() => server.closeAllConnections(), graceMilliseconds);
-    server.close(() => {
-      clearTimeout(late);
-      resolve();
-    });
-    server.closeIdleConnections();
-  });
+  return {
+    address: server.address() as AddressInfo,
+    async [Symbol.asyncDispose]() {
+      await new Promise<void>((resolve) => {
+        const late = setTimeout(() => server.closeAllConnections(), graceMilliseconds);
+        server.close(() => {
+          clearTimeout(late);
+          resolve();
+        });
+        server.closeIdleConnections();
+      });
+    },
+  };
 }

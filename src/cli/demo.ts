@@ -26,12 +26,10 @@ export async function runDemo({ once = false, json = false }: { once?: boolean; 
   // The last resort, when something ends this process before the orderly end below.
   process.once("exit", endNow);
   try {
-    cast = await prepareCast(directory);
+    cast = await prepareCast(directory, interruption.signal);
     const progress = createProgress(terminal, json);
-    const interrupted = interruption.signalled.then(() => {
-      throw new CliError("interrupted", "The demo was interrupted; its nodes are ended and its files removed.");
-    });
-    await Promise.race([playScenario(cast, progress), interrupted]);
+    await playScenario(cast, progress);
+    interruption.signal.throwIfAborted();
     if (!json) showSummary(terminal, cast, progress.finished, !once);
     if (!once) await Promise.race([interruption.signalled, anyEnd(cast)]);
   } finally {
@@ -49,16 +47,27 @@ async function anyEnd(cast: Cast): Promise<never> {
 
 const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
-function watchForInterruption(): { readonly signalled: Promise<void>; stop(): void } {
-  let tell = () => {};
-  const signalled = new Promise<void>((resolve) => {
-    tell = resolve;
-  });
-  for (const signal of signals) process.on(signal, tell);
+interface Interruption {
+  /** Aborted by the first signal that tells this process to end. */
+  readonly signal: AbortSignal;
+  readonly signalled: Promise<void>;
+  stop(): void;
+}
+
+function watchForInterruption(): Interruption {
+  const controller = new AbortController();
+  const { signal } = controller;
+  const signalled = new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve()));
+  const interrupt = () => {
+    const message = "The demo was interrupted; its nodes are ended and its files removed.";
+    controller.abort(new CliError("interrupted", message));
+  };
+  for (const name of signals) process.on(name, interrupt);
   return {
+    signal,
     signalled,
     stop: () => {
-      for (const signal of signals) process.off(signal, tell);
+      for (const name of signals) process.off(name, interrupt);
     },
   };
 }

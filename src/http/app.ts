@@ -37,7 +37,7 @@ export function listRoutes(dependencies: HttpDependencies): readonly Route[] {
 export function createApp(dependencies: HttpDependencies): Koa {
   const { log, corsOrigins, origin, version, readAddress } = dependencies;
   const routes = listRoutes(dependencies);
-  const router = new Router();
+  const router = new Router({ sensitive: true });
   mountFederation(router, dependencies);
   mountDocuments(router, dependencies);
   mountClientToServer(router, dependencies);
@@ -55,6 +55,7 @@ export function createApp(dependencies: HttpDependencies): Koa {
   const app = new Koa();
   app.use(createErrorSink(log));
   app.use(setHeaders);
+  app.use(refuseNul);
   app.use(createCors(corsOrigins));
   app.use(router.routes());
   app.use((ctx) => refuseUnknown(ctx, router));
@@ -65,6 +66,15 @@ export function createApp(dependencies: HttpDependencies): Koa {
 async function setHeaders(ctx: Context, next: Next): Promise<void> {
   ctx.set("X-Content-Type-Options", "nosniff");
   ctx.set("Referrer-Policy", "no-referrer");
+  await next();
+}
+
+/** NUL in a path or a query names nothing, and no database takes it. */
+async function refuseNul(ctx: Context, next: Next): Promise<void> {
+  if (ctx.url.includes("%00")) {
+    const errors = [{ path: "", code: "invalid_format", message: "NUL is not accepted in a URL" }];
+    throw new Problem("invalid", "NUL is not accepted in a URL.", { errors });
+  }
   await next();
 }
 
@@ -115,7 +125,7 @@ export function createHttpServer(app: Koa): Server {
     {
       headersTimeout: limits.headerMilliseconds,
       connectionsCheckingInterval: 1_000,
-      requestTimeout: 0,
+      requestTimeout: limits.headerMilliseconds + limits.bodyMilliseconds + 5_000,
       keepAliveTimeout: 65_000,
     },
     (request, response) => {

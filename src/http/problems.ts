@@ -12,6 +12,8 @@ export function createErrorSink(log: Log) {
     } catch (error) {
       answerProblem(ctx, asProblem(error, log));
     }
+    // A body that was not read to its end would go on, or be taken for the next request on this connection.
+    if (!ctx.req.complete) ctx.set("Connection", "close");
   };
 }
 
@@ -32,8 +34,6 @@ function answerProblem(ctx: Context, problem: Problem): void {
   if (typeof retryAfter === "number") ctx.set("Retry-After", String(retryAfter));
   if (Array.isArray(members.allow)) ctx.set("Allow", members.allow.join(", "));
   if (problem.status === 401) askForAuthentication(ctx);
-  // A body that was not read to its end would be taken for the next request on this connection.
-  if (problem.status === 413 || problem.status === 408 || !ctx.req.complete) ctx.set("Connection", "close");
   ctx.body = JSON.stringify(members);
 }
 

@@ -11,7 +11,7 @@ import type { Once } from "../outbox/once.ts";
 import { digestJson } from "../protocol/canonical-json.ts";
 import { type JsonObject, judgeShape } from "../protocol/objects.ts";
 import type { Permission, PlatformRight } from "../protocol/rights.ts";
-import { parseStrictJson } from "../protocol/strict-json.ts";
+import { parseStrictJson, parseStrictJsonText } from "../protocol/strict-json.ts";
 import type { AdministratorCaller, PlatformCaller } from "../registry/caller.ts";
 import { readBody, requireMediaType, restOctets } from "./body.ts";
 import type { AddressReader } from "./client-address.ts";
@@ -131,16 +131,18 @@ function readOnce(ctx: Context, caller: AdministratorCaller | PlatformCaller, bo
 }
 
 /** JSON, or a form where the route takes one; no body at all is an empty object. */
-async function readRestBody(ctx: Context, form: boolean): Promise<unknown> {
+async function readRestBody(ctx: Context, takesForm: boolean): Promise<unknown> {
   const isEmpty = ctx.get("transfer-encoding") === "" && ["", "0"].includes(ctx.get("content-length"));
   if (isEmpty) return {};
   const type = requireMediaType(
     ctx,
-    (name) => name === "application/json" || (form && name === "application/x-www-form-urlencoded"),
+    (name) => name === "application/json" || (takesForm && name === "application/x-www-form-urlencoded"),
   );
   const octets = await readBody(ctx, restOctets);
   if (type === "application/json") return parseStrictJson(octets);
-  return Object.fromEntries(new URLSearchParams(new TextDecoder().decode(octets)));
+  const form = Object.fromEntries(new URLSearchParams(new TextDecoder().decode(octets)));
+  // The same rules as for JSON: no NUL in particular.
+  return parseStrictJsonText(JSON.stringify(form));
 }
 
 /** @throws {Problem} `unknown_member`, `invalid` with `errors` */

@@ -6,6 +6,7 @@ import { lookup as resolveName } from "node:dns/promises";
 import { isIP, type LookupFunction } from "node:net";
 import { Agent, buildConnector, type Dispatcher, ProxyAgent } from "undici";
 import { ConcordatError } from "../errors.ts";
+import { limits } from "../protocol/limits.ts";
 import { type AddressSettings, isAllowedAddress } from "./address-policy.ts";
 
 export type OutboundCode =
@@ -43,7 +44,11 @@ export interface GuardedFetchSettings extends AddressSettings {
   readonly limits?: Partial<typeof protocolLimits>;
 }
 
-const protocolLimits = { connectMs: 5_000, wholeMs: 10_000, responseOctets: 1_048_576 };
+const protocolLimits: { readonly connectMs: number; readonly wholeMs: number; readonly responseOctets: number } = {
+  connectMs: limits.connectMilliseconds,
+  wholeMs: limits.requestMilliseconds,
+  responseOctets: limits.responseOctets,
+};
 
 export interface OutboundRequest {
   readonly method: "GET" | "POST";

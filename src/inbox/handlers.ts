@@ -3,7 +3,7 @@ import { Problem } from "../errors.ts";
 import type { NodeKeys } from "../identity/node-keys.ts";
 import { appendAnnouncements } from "../outbox/append.ts";
 import { introducePlatforms } from "../outbox/directory.ts";
-import { acceptFollow, endPeering } from "../outbox/peering.ts";
+import { acceptFollow, endPeering, repeatAccept } from "../outbox/peering.ts";
 import { protocolVersion } from "../protocol/activities.ts";
 import { actorIds, originOf } from "../protocol/ids.ts";
 import { system } from "../registry/caller.ts";
@@ -47,8 +47,8 @@ const follow: Handler<"follow"> = async (tx, context, { activity, peer }, intent
     throw new Problem("not_for_us", "A Follow is of the instance actor.");
   }
   const row = await readPeerRow(tx, peer.id);
-  const approved =
-    row.state === "pending_out" ? await confirmPeer(tx, system, row, { followIn: activity.id, now: context.now }) : row;
+  if (row.state === "approved") return { effect: "applied", lanes: await repeatAccept(tx, context, row, activity.id) };
+  const approved = await confirmPeer(tx, system, row, { followIn: activity.id, now: context.now });
   return { effect: "applied", lanes: await acceptFollow(tx, context, context.keys, approved, activity.id) };
 };
 

@@ -3,8 +3,8 @@ import { eq } from "drizzle-orm";
 import { signReceipt } from "../crypto/receipts.ts";
 import { Problem } from "../errors.ts";
 import type { NodeKeys } from "../identity/node-keys.ts";
+import { commitChange, type OutboxDependencies } from "../outbox/commit.ts";
 import { makeLaneDue } from "../outbox/lanes.ts";
-import { commitChange, type OutboxDependencies } from "../outbox/submit.ts";
 import { digestJson } from "../protocol/canonical-json.ts";
 import { system } from "../registry/caller.ts";
 import { hashToken } from "../registry/invitations.ts";
@@ -15,13 +15,15 @@ import type { KeyValue } from "../storage/key-value.ts";
 import { receivedActivities } from "../storage/schema.ts";
 import { applyActivity } from "./handlers.ts";
 import {
+  authoriseActivity,
   claimedOrigin,
   type InboxRequest,
+  identifySender,
   type ReadRequest,
   readRequest,
+  type Sender,
   type StrangersFollow,
   type VerifiedActivity,
-  verifyActivity,
 } from "./verify.ts";
 
 export interface InboxDependencies extends OutboxDependencies {
@@ -38,6 +40,8 @@ export interface Accepted {
 }
 
 const followsPerMinute = 10;
+/** Refusals in a peer's name, but without its signature, that one address is given entries for. */
+const unprovedPerMinute = 100;
 
 /**
  * Takes one activity in. Everything is stored when this returns; when it throws, nothing has changed but the journal.
@@ -45,14 +49,33 @@ const followsPerMinute = 10;
  */
 export async function receiveActivity(dependencies: InboxDependencies, request: InboxRequest): Promise<Accepted> {
   const read = readRequest(request, dependencies.origin);
+  const sender = await identify(dependencies, read);
+  if (sender.from === "stranger") return {};
+  await wakeLane(dependencies, sender.peer.id);
   try {
-    const result = await verifyActivity(dependencies, read);
-    if (result.from === "stranger") return await keepFollow(dependencies, result.follow);
-    return { receipt: await acceptOnce(dependencies, result.verified, request.arrivedAt) };
+    const verified = authoriseActivity(read, sender);
+    return { receipt: await acceptOnce(dependencies, verified, request.arrivedAt) };
   } catch (error) {
     if (error instanceof Problem) await journalRefusal(dependencies, read, error);
     throw error;
   }
+}
+
+/** Who sent it; a stranger's Follow is kept here. What is refused is nobody's yet, and is journaled as such. */
+async function identify(dependencies: InboxDependencies, read: ReadRequest): Promise<Sender> {
+  try {
+    const sender = await identifySender(dependencies, read);
+    if (sender.from === "stranger") await keepFollow(dependencies, sender.follow);
+    return sender;
+  } catch (error) {
+    if (error instanceof Problem) await journalUnproved(dependencies, read, error);
+    throw error;
+  }
+}
+
+/** The peer is there: what waits for it is due, whatever becomes of what it sends. */
+async function wakeLane({ database, wake }: InboxDependencies, peerId: string): Promise<void> {
+  if (await makeLaneDue(database.db, peerId)) wake(peerId);
 }
 
 /** A first or a repeated activity: the effect once, the same receipt every time. */
@@ -79,10 +102,8 @@ async function acceptActivity(
 ): Promise<string> {
   const { activity, peer } = verified;
   return await commitChange(dependencies, async (tx, { origin }) => {
-    const wasWaiting = await makeLaneDue(tx, peer.id);
-    const woken = wasWaiting ? [peer.id] : [];
     const stored = await findStored(tx, activity.id, digest);
-    if (stored !== null) return { value: stored, lanes: woken };
+    if (stored !== null) return { value: stored, lanes: [] };
 
     const { keys } = dependencies;
     const { effect, revision, recipients, lanes } = await applyActivity(tx, { origin, keys, now: arrivedAt }, verified);
@@ -119,7 +140,7 @@ async function acceptActivity(
       object: activity.id,
       data: { type: activity.type },
     });
-    return { value: receipt, lanes: [...woken, ...(lanes ?? [])] };
+    return { value: receipt, lanes: lanes ?? [] };
   });
 }
 
@@ -138,7 +159,7 @@ async function findStored(tx: Tx, id: string, digest: string): Promise<string | 
 async function keepFollow(
   dependencies: InboxDependencies,
   { origin, request, invitation }: StrangersFollow,
-): Promise<Accepted> {
+): Promise<void> {
   const { keyValue } = dependencies;
   const asked = await keyValue.increment(`follow:${request.address}`, 60_000);
   if (asked > followsPerMinute)
@@ -150,23 +171,40 @@ async function keepFollow(
     return { value: undefined, lanes: [] };
   });
   if (invitation !== null) dependencies.admitInvited();
-  return {};
 }
 
-/** From the signature check on every refusal leaves one entry; those of strangers are counted by the minute. */
+/** What a peer did and was refused: one entry each. */
 async function journalRefusal(
-  dependencies: InboxDependencies,
-  { request, activity, signature }: ReadRequest,
+  { database }: InboxDependencies,
+  { request, activity }: ReadRequest,
   problem: Problem,
 ): Promise<void> {
-  const { database } = dependencies;
+  await recordRefusal(database.db, problem.code, {
+    at: request.arrivedAt,
+    action: "activity.refused",
+    actor: activity.actor,
+    object: activity.id,
+    address: request.address,
+  });
+}
+
+/**
+ * A refusal of which nobody knows who sent it: the journal names no actor, but the origin that was claimed. Those that
+ * claim to be a peer leave an entry each, as far as one address may go in a minute; all others are counted.
+ */
+async function journalUnproved(
+  { database, keyValue }: InboxDependencies,
+  { request, signature }: ReadRequest,
+  problem: Problem,
+): Promise<void> {
+  const { address, arrivedAt: at } = request;
   const claimed = claimedOrigin(signature);
+  const entry = { at, action: "activity.refused", actor: null, address, data: { claimed } };
   const peer = claimed === null ? undefined : await findPeer(database.db, claimed);
-  const entry = { at: request.arrivedAt, action: "activity.refused" };
-  if (peer?.state === "approved" || peer?.state === "pending_out") {
-    const { actor, id: object } = activity;
-    await recordRefusal(database.db, problem.code, { ...entry, actor, object, address: request.address });
+  const claimsPeer = peer?.state === "approved" || peer?.state === "pending_out";
+  if (claimsPeer && (await keyValue.increment(`refused:${address}`, 60_000)) <= unprovedPerMinute) {
+    await recordRefusal(database.db, problem.code, entry);
   } else {
-    await countRefusal(database.db, problem.code, request.address, { ...entry, actor: claimed });
+    await countRefusal(database.db, problem.code, address, entry);
   }
 }

@@ -42,8 +42,9 @@ export interface StrangersFollow {
   readonly invitation: string | null;
 }
 
-export type Verified =
-  | { readonly from: "peer"; readonly verified: VerifiedActivity }
+/** Who sent a request: a peer whose signature was verified, or a stranger who asks to become one. */
+export type Sender =
+  | { readonly from: "peer"; readonly peer: PeerRow; readonly signer: string }
   | { readonly from: "stranger"; readonly follow: StrangersFollow };
 
 export interface VerifyDependencies {
@@ -73,11 +74,14 @@ export function claimedOrigin(signature: ReturnType<typeof parseSignature>): str
   return key ? new URL(key.actor).origin : null;
 }
 
-/** @throws {Problem} `signature_*`, `peer_not_approved`, `actor_mismatch`, `foreign_id`, `peer_policy` */
-export async function verifyActivity(
+/**
+ * Finds out who sent a request. What is refused here was sent by nobody knows whom: the signature proves nothing yet.
+ * @throws {Problem} `signature_*`, `peer_not_approved`; for a stranger's Follow `actor_mismatch`, `foreign_id`, `not_for_us`
+ */
+export async function identifySender(
   { database, origin, clockSkewSeconds }: VerifyDependencies,
   { request, activity, intent, signature }: ReadRequest,
-): Promise<Verified> {
+): Promise<Sender> {
   const parsed = requireSignature(signature);
   const key = splitKeyId(parsed.keyId);
   if (!key) throw new Problem("signature_key", "The keyid is an actor's id and the name of its key.");
@@ -87,8 +91,9 @@ export async function verifyActivity(
   if (!peer || !mayPost(peer, intent)) {
     if (intent.kind !== "follow" || peer?.state === "suspended") throw new Problem("peer_not_approved");
     requireOrigins(activity, key.actor, from);
-    if (intent.object !== actorIds.instance(origin))
+    if (intent.object !== actorIds.instance(origin)) {
       throw new Problem("not_for_us", "A Follow is of the instance actor.");
+    }
     const digests = verifyDigests(request, parsed);
     if (!digests.verified) throw new Problem(digests.code, digests.detail);
     const token = activity.whole["hf:invitation"];
@@ -107,11 +112,19 @@ export async function verifyActivity(
     skewSeconds: clockSkewSeconds,
   });
   if (!verdict.verified) throw new Problem(verdict.code, verdict.detail);
-  requireOrigins(activity, key.actor, from);
+  return { from: "peer", peer, signer: key.actor };
+}
+
+/** What a peer may say: for itself, of its own origin, within its policy. @throws {Problem} `actor_mismatch`, `foreign_id`, `peer_policy` */
+export function authoriseActivity(
+  { activity, intent }: ReadRequest,
+  { peer, signer }: { readonly peer: PeerRow; readonly signer: string },
+): VerifiedActivity {
+  requireOrigins(activity, signer, peer.origin);
   if (peer.policy.activities !== "all" && !peer.policy.activities.includes(activity.type)) {
     throw new Problem("peer_policy");
   }
-  return { from: "peer", verified: { activity, intent, peer } };
+  return { activity, intent, peer };
 }
 
 /** An approved peer may post anything; one that we asked may answer, or ask us in turn. */

@@ -37,13 +37,16 @@ export interface DeliverDependencies {
   readonly keys: NodeKeys;
   readonly origin: string;
   readonly clock: () => Date;
+  /** Aborted when the node stops: no delivery begins, and one that is under way is given up. */
+  readonly stopping: AbortSignal;
 }
 
 const ofPeer = new Set(["peer_not_approved", "wrong_host", "rate_limited", "unavailable"]);
 const ofPeerStatus = new Set([401, 421, 429, 503]);
 /** From peers without receipts, and so without our codes, these say that the activity is not wanted. */
 const permanentStatus = new Set([400, 404, 409, 410, 413, 422, 501]);
-const longestWait = 24 * 3_600_000;
+/** Milliseconds; what a peer asks for beyond it is not heard. */
+export const longestWait = 24 * 3_600_000;
 
 /**
  * Sends `body` to `inbox`, signed freshly by a key of its actor; after a 401 once more in the other form, which is
@@ -70,7 +73,7 @@ export async function deliverActivity(
 }
 
 async function knock(
-  { fetcher, keys, clock }: DeliverDependencies,
+  { fetcher, keys, clock, stopping }: DeliverDependencies,
   { body, inbox }: { readonly body: JsonObject; readonly inbox: string },
   form: DeliveryForm,
 ): Promise<Answer> {
@@ -86,7 +89,7 @@ async function knock(
     privateKey: ed25519 ? keys.ed25519.privateKey : keys.rsa.privateKey,
     now: clock(),
   });
-  return await fetcher.request({ method: "POST", url: inbox, headers, body: octets });
+  return await fetcher.request({ method: "POST", url: inbox, headers, body: octets, signal: stopping });
 }
 
 /** What to try after a 401: what the peer asks for, else the other of the two forms. */
@@ -110,7 +113,8 @@ async function judgeAnswer(
   const { status } = answer;
   const json = readJson(answer.body);
   if (status >= 200 && status < 300) return await judgeReceipt(status, json, sent);
-  const code = typeof json?.code === "string" ? json.code : null;
+  // A code is a word; anything else of a peer's making is not stored.
+  const code = typeof json?.code === "string" && /^[a-z0-9_]{1,64}$/.test(json.code) ? json.code : null;
   const retryAfter = readRetryAfter(answer.headers["retry-after"], sent.now);
   const failure = { status, code: code ?? `http_${status}`, ...(retryAfter === null ? {} : { retryAfter }) };
   if (ofPeerStatus.has(status) || (code !== null && ofPeer.has(code))) return { kind: "peer", failure };

@@ -5,8 +5,8 @@ import { Problem } from "../errors.ts";
 import { type Caller, system } from "../registry/caller.ts";
 import { burnInvitation, listInvited, recordInvitation } from "../registry/invitations.ts";
 import { approvePeer } from "../registry/peers.ts";
+import { commitChange } from "./commit.ts";
 import { acceptFollow, openPeering, type PeeringDependencies } from "./peering.ts";
-import { commitChange } from "./submit.ts";
 
 export interface IssuedInvitation {
   readonly id: string;

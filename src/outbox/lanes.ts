@@ -3,13 +3,19 @@
  * says that now is a good moment to look.
  */
 import { randomUUID } from "node:crypto";
-import { and, asc, eq, isNotNull, isNull, lte, or, sql } from "drizzle-orm";
+import { and, asc, eq, gt, inArray, isNotNull, isNull, lte, or, sql } from "drizzle-orm";
 import type { JsonObject } from "../protocol/objects.ts";
 import { administrators, recordEffects } from "../registry/journal.ts";
 import { type PeerRow, sendingStates } from "../registry/peers.ts";
 import type { Database, Tx } from "../storage/database.ts";
 import { activities, type DeliveryError, deliveries, lanes, objects, peers } from "../storage/schema.ts";
-import { type DeliverDependencies, type DeliveryFailure, deliverActivity, type Outcome } from "./deliver.ts";
+import {
+  type DeliverDependencies,
+  type DeliveryFailure,
+  deliverActivity,
+  longestWait,
+  type Outcome,
+} from "./deliver.ts";
 
 export interface LaneDependencies extends DeliverDependencies {
   readonly database: Database;
@@ -29,29 +35,39 @@ interface Due {
   readonly activity: typeof activities.$inferSelect;
 }
 
-/** Sends what is due to one peer, until nothing is, the peer fails, or somebody else holds the lane. */
+/** Sends what is due to one peer, until nothing is, the peer fails, the node stops, or somebody else holds the lane. */
 export async function drainLane(dependencies: LaneDependencies, peerId: string): Promise<void> {
-  const { database, clock } = dependencies;
+  const { database, clock, stopping } = dependencies;
   const worker = randomUUID();
   const peer = await claimLane(database, peerId, worker, clock());
   if (!peer) return;
   try {
-    let failed = 0;
-    while (failed < failuresOfPeer) {
+    const failed = new Set<string>();
+    while (!stopping.aborted) {
       const due = await findDue(database.db, peerId, clock());
       if (!due) break;
-      const outcome = await attempt(dependencies, peer, due);
-      if (!(await recordOutcome(dependencies, { peer, due, outcome, worker }))) return;
-      if (outcome.kind === "peer") return;
-      failed = outcome.kind === "activity" ? failed + 1 : 0;
-      if (failed === failuresOfPeer && outcome.kind === "activity") {
-        await backLaneOff(dependencies, peerId, outcome.failure);
-      }
+      const outcome = speakOfPeer(await attempt(dependencies, peer, due), due, failed);
+      const held = await recordOutcome(dependencies, { peer, due, outcome, worker });
+      if (!held || outcome.kind === "peer") break;
     }
+  } catch (error) {
+    // A request that was given up because the node stops is neither a success nor a failure.
+    if (!stopping.aborted) throw error;
   } finally {
     await releaseLane(database, peerId, worker);
-    await wakeAgain(dependencies, peerId);
   }
+  // Not after an error: what could not be written back must not be sent again and again. The sweeper comes by.
+  await wakeAgain(dependencies, peerId);
+}
+
+/** What may speak of one activity speaks of the peer when three different ones fail in a row. */
+function speakOfPeer(outcome: Outcome, { delivery }: Due, failed: Set<string>): Outcome {
+  if (outcome.kind !== "activity") {
+    failed.clear();
+    return outcome;
+  }
+  failed.add(delivery.id);
+  return failed.size < failuresOfPeer ? outcome : { kind: "peer", failure: outcome.failure };
 }
 
 /** Takes the lane when it is due and nobody holds it; null otherwise, or when the peer's lane is held. */
@@ -81,7 +97,14 @@ async function findDue(tx: Tx, peerId: string, now: Date): Promise<Due | undefin
     .select({ delivery: deliveries, activity: activities })
     .from(deliveries)
     .innerJoin(activities, eq(activities.id, deliveries.activityId))
-    .where(and(eq(deliveries.peerId, peerId), eq(deliveries.state, "queued"), lte(deliveries.nextAttemptAt, now)))
+    .where(
+      and(
+        eq(deliveries.peerId, peerId),
+        eq(deliveries.state, "queued"),
+        // What was never tried is due whatever its time: the clock may have been ahead when it was written.
+        or(eq(deliveries.attempts, 0), lte(deliveries.nextAttemptAt, now)),
+      ),
+    )
     .orderBy(asc(deliveries.seq))
     .limit(1);
   return due;
@@ -115,7 +138,9 @@ async function recordOutcome(
   const attempts = due.delivery.attempts + 1;
   return await dependencies.database.transaction(async (tx) => {
     const lease = new Date(now.getTime() + leaseMilliseconds);
-    const progress = outcome.kind === "delivered" ? { failures: 0, nextAttemptAt: null, lastError: null } : {};
+    // A peer that judges what it is sent is well, whatever it says of it.
+    const isWell = outcome.kind === "delivered" || outcome.kind === "dead";
+    const progress = isWell ? { failures: 0, nextAttemptAt: null, lastError: null } : {};
     const held = await tx
       .update(lanes)
       .set({ lockedUntil: lease, ...progress })
@@ -126,7 +151,7 @@ async function recordOutcome(
       .set({ attempts, ...changeOf(dependencies, outcome, attempts, now) })
       .where(and(eq(deliveries.id, due.delivery.id), eq(deliveries.state, "queued")));
     if (outcome.form) await tx.update(peers).set({ signatureForm: outcome.form }).where(eq(peers.id, peer.id));
-    if (outcome.kind === "peer") await failLane(tx, dependencies, peer.id, outcome.failure);
+    if (outcome.kind === "peer" && held.length > 0) await failLane(tx, dependencies, peer.id, outcome.failure);
     if (outcome.kind === "dead") {
       await recordEffects(tx, {
         at: now,
@@ -180,10 +205,6 @@ async function failLane(
     .where(eq(lanes.peerId, peerId));
 }
 
-async function backLaneOff(dependencies: LaneDependencies, peerId: string, failure: DeliveryFailure): Promise<void> {
-  await dependencies.database.transaction((tx) => failLane(tx, dependencies, peerId, failure));
-}
-
 async function releaseLane(database: Database, peerId: string, worker: string): Promise<void> {
   await database.db
     .update(lanes)
@@ -205,7 +226,9 @@ async function nextTimes(tx: Tx, peerId?: string): Promise<readonly { readonly l
     .select({
       lane: deliveries.peerId,
       // The first due delivery, but not before the lane's back-off is over or its holder's lease has run out.
-      at: sql<string>`greatest(min(${deliveries.nextAttemptAt}), max(${lanes.nextAttemptAt}), max(${lanes.lockedUntil}))`,
+      at: sql<string>`greatest(
+        min(case when ${deliveries.attempts} = 0 then to_timestamp(0) else ${deliveries.nextAttemptAt} end),
+        max(${lanes.nextAttemptAt}), max(${lanes.lockedUntil}))`,
     })
     .from(deliveries)
     .innerJoin(peers, eq(peers.id, deliveries.peerId))
@@ -214,10 +237,7 @@ async function nextTimes(tx: Tx, peerId?: string): Promise<readonly { readonly l
       and(
         eq(deliveries.state, "queued"),
         peerId === undefined ? undefined : eq(deliveries.peerId, peerId),
-        sql`${peers.state} in (${sql.join(
-          sendingStates.map((state) => sql`${state}`),
-          sql`, `,
-        )})`,
+        inArray(peers.state, [...sendingStates]),
       ),
     )
     .groupBy(deliveries.peerId);
@@ -229,8 +249,25 @@ async function wakeAgain({ database, wake }: LaneDependencies, peerId: string): 
 }
 
 /** Wakes every lane that has something to send, at its time: after a restart, and now and then, nothing is forgotten. */
-export async function sweepLanes({ database, wake }: Pick<LaneDependencies, "database" | "wake">): Promise<void> {
+export async function sweepLanes({
+  database,
+  wake,
+  clock,
+}: Pick<LaneDependencies, "database" | "wake" | "clock">): Promise<void> {
+  await cutTimesBack(database.db, clock());
   for (const { lane, at } of await nextTimes(database.db)) wake(lane, at);
+}
+
+/** Times further off than any wait were written while the clock was ahead: they are cut back to now. */
+async function cutTimesBack(tx: Tx, now: Date): Promise<void> {
+  const furthest = new Date(now.getTime() + longestWait);
+  await tx
+    .update(deliveries)
+    .set({ nextAttemptAt: now })
+    .where(and(eq(deliveries.state, "queued"), gt(deliveries.nextAttemptAt, furthest)));
+  await tx.update(lanes).set({ nextAttemptAt: now }).where(gt(lanes.nextAttemptAt, furthest));
+  const lease = new Date(now.getTime() + leaseMilliseconds);
+  await tx.update(lanes).set({ lockedBy: null, lockedUntil: null }).where(gt(lanes.lockedUntil, lease));
 }
 
 /** The peer has just talked to us: its lane is due at once. Returns whether it had been backing off. */

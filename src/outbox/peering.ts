@@ -21,6 +21,7 @@ import {
   recordOpened,
   rejectPeer,
   rememberFollow,
+  rememberFollowIn,
   requestPeer,
   resumePeer,
   revokePeer,
@@ -31,8 +32,8 @@ import { parseSignature, requireSignature, verifySignature } from "../signatures
 import type { Tx } from "../storage/database.ts";
 import type { PeerPolicy } from "../storage/schema.ts";
 import { appendActivity, cancelDeliveries, type OutboxContext } from "./append.ts";
+import { commitChange, type OutboxDependencies } from "./commit.ts";
 import { introducePlatforms } from "./directory.ts";
-import { commitChange, type OutboxDependencies } from "./submit.ts";
 
 export interface PeeringDependencies extends OutboxDependencies {
   readonly fetcher: GuardedFetch;
@@ -201,6 +202,17 @@ export async function acceptFollow(
 ): Promise<readonly string[]> {
   const accept = await appendBetweenNodes(tx, context, peer, "Accept", follow);
   return [...accept.lanes, ...(await introducePlatforms(tx, context, keys, peer))];
+}
+
+/** Accepts once more: a peer that follows again has lost our Accept. It knows our platforms already. */
+export async function repeatAccept(
+  tx: Tx,
+  context: OutboxContext,
+  peer: PeerRow,
+  follow: string,
+): Promise<readonly string[]> {
+  await rememberFollowIn(tx, peer.id, follow);
+  return (await appendBetweenNodes(tx, context, peer, "Accept", follow)).lanes;
 }
 
 async function appendBetweenNodes(

@@ -9,46 +9,9 @@ import {
   reviseProject,
   type WriteContext,
 } from "../registry/projects.ts";
-import type { Database, Tx } from "../storage/database.ts";
+import type { Tx } from "../storage/database.ts";
 import { appendAnnouncements } from "./append.ts";
-import { changeOnce, type Once } from "./once.ts";
-
-export interface OutboxDependencies {
-  readonly database: Database;
-  readonly origin: string;
-  readonly clock: () => Date;
-  /** Says that a lane has something to send; called after the commit. */
-  readonly wake: (lane: string, at?: Date) => void;
-  /** Says that the journal has rows to number; called after the commit. */
-  readonly numberJournal: () => void;
-  /** Set where the request may be repeated under an Idempotency-Key. */
-  readonly once?: Once | undefined;
-}
-
-export interface Change<T> {
-  readonly value: T;
-  readonly lanes: readonly string[];
-}
-
-/** Runs a change in one transaction; only what was committed wakes lanes and is numbered in the journal. */
-export async function commitChange<T>(
-  dependencies: OutboxDependencies,
-  change: (tx: Tx, context: WriteContext) => Promise<Change<T>>,
-): Promise<T> {
-  const { database, origin, clock, wake, numberJournal, once } = dependencies;
-  let lanes: readonly string[] = [];
-  const value = await database.transaction(async (tx) => {
-    const now = clock();
-    return await changeOnce(tx, once, now, async () => {
-      const changed = await change(tx, { origin, now });
-      lanes = changed.lanes;
-      return changed.value;
-    });
-  });
-  for (const lane of lanes) wake(lane);
-  numberJournal();
-  return value;
-}
+import { commitChange, type OutboxDependencies } from "./commit.ts";
 
 export type ProjectWrite =
   | { readonly verb: "declare"; readonly judged: JudgedShape<Project> }

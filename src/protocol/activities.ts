@@ -4,7 +4,7 @@ import { Problem } from "../errors.ts";
 import { requirePlainContexts } from "./contexts.ts";
 import { limits } from "./limits.ts";
 import { idOf, isJsonObject, type JsonObject, judgeShape } from "./objects.ts";
-import { idSchema } from "./values.ts";
+import { idSchema, nameSchema } from "./values.ts";
 
 export const protocolVersion = 1;
 
@@ -27,7 +27,7 @@ const idListSchema = z.union([z.string(), z.array(z.string())]).optional();
 
 const activitySchema = z.looseObject({
   id: idSchema,
-  type: z.string().min(1).max(200),
+  type: nameSchema(200),
   actor: z.union([idSchema, z.looseObject({ id: idSchema })]),
   to: idListSchema,
   cc: idListSchema,

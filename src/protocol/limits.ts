@@ -4,9 +4,6 @@ export const limits = {
   activityOctets: 64 * 1024,
   /** Octets of one activity where the keyid's origin is an approved peer. */
   peerActivityOctets: 1024 * 1024,
-  /** Octets and items of a batch. */
-  batchOctets: 4 * 1024 * 1024,
-  batchItems: 100,
   recipients: 1000,
   jsonDepth: 32,
   idCharacters: 2048,
@@ -23,5 +20,4 @@ export const limits = {
   /** Stored Follows of strangers, per origin and in all. */
   followsPerOrigin: 3,
   follows: 100,
-  dcatOctets: 64 * 1024,
 } as const;

@@ -1,5 +1,6 @@
 /** Peers: the instances that the administrator approved, and those on their way there (docs/protocol.md, "Peers"). */
-import { and, desc, eq, inArray, notInArray } from "drizzle-orm";
+import { and, desc, eq, inArray, isNotNull, isNull, notInArray } from "drizzle-orm";
+
 import { Problem } from "../errors.ts";
 import { mintUuid } from "../protocol/ids.ts";
 import { limits } from "../protocol/limits.ts";
@@ -117,6 +118,11 @@ export async function rememberFollow(tx: Tx, id: string, followOut: string): Pro
   await tx.update(peers).set({ followOut }).where(eq(peers.id, id));
 }
 
+/** The Follow of theirs that was accepted last: it is the one that their Undo names. */
+export async function rememberFollowIn(tx: Tx, id: string, followIn: string): Promise<void> {
+  await tx.update(peers).set({ followIn }).where(eq(peers.id, id));
+}
+
 export interface FollowRequest {
   readonly origin: string;
   readonly method: string;
@@ -147,15 +153,17 @@ export async function storeFollow(tx: Tx, caller: Caller, request: FollowRequest
   await dropUnasked(tx);
 }
 
+/** Drops the oldest beyond `greatest`; of all together, what an administrator has opened is neither counted nor dropped. */
 async function keepNewest(tx: Tx, greatest: number, origin?: string): Promise<void> {
-  const ofOrigin = origin === undefined ? undefined : eq(followRequests.origin, origin);
+  const opened = tx.select({ origin: peers.origin }).from(peers).where(isNotNull(peers.openedAt));
+  const counted = origin === undefined ? notInArray(followRequests.origin, opened) : eq(followRequests.origin, origin);
   const newest = tx
     .select({ id: followRequests.id })
     .from(followRequests)
-    .where(ofOrigin)
+    .where(counted)
     .orderBy(desc(followRequests.arrivedAt), desc(followRequests.id))
     .limit(greatest);
-  await tx.delete(followRequests).where(and(ofOrigin, notInArray(followRequests.id, newest)));
+  await tx.delete(followRequests).where(and(counted, notInArray(followRequests.id, newest)));
 }
 
 /** A stranger whose last Follow was dropped unopened, and with whom nothing else binds us, is forgotten. */
@@ -164,7 +172,14 @@ async function dropUnasked(tx: Tx): Promise<void> {
   const sent = tx.select({ id: deliveries.peerId }).from(deliveries);
   await tx
     .delete(peers)
-    .where(and(eq(peers.state, "pending_in"), notInArray(peers.origin, asked), notInArray(peers.id, sent)));
+    .where(
+      and(
+        eq(peers.state, "pending_in"),
+        isNull(peers.openedAt),
+        notInArray(peers.origin, asked),
+        notInArray(peers.id, sent),
+      ),
+    );
 }
 
 /** The Follows of an origin, newest first. */

@@ -2,6 +2,7 @@
 import { dirname } from "node:path";
 import type { KeyValue } from "./key-value.ts";
 import { openLevel } from "./level-lock.ts";
+import { createTurns } from "./turns.ts";
 
 /** What is stored: the value and when it ends (milliseconds since 1970), null for never. */
 interface Entry {
@@ -63,22 +64,5 @@ export async function openLevelKeyValue(location: string, options: LevelKeyValue
       await sweeping;
       await level.close();
     },
-  };
-}
-
-/** Runs what concerns one key one after the other. */
-function createTurns() {
-  const last = new Map<string, Promise<unknown>>();
-  return <T>(key: string, run: () => Promise<T>): Promise<T> => {
-    const turn = (last.get(key) ?? Promise.resolve()).then(run);
-    const ended = turn.then(
-      () => {},
-      () => {},
-    );
-    last.set(key, ended);
-    void ended.then(() => {
-      if (last.get(key) === ended) last.delete(key);
-    });
-    return turn;
   };
 }

@@ -2,10 +2,10 @@
 import { drizzle, type NodePgDatabase } from "drizzle-orm/node-postgres";
 import { migrate } from "drizzle-orm/node-postgres/migrator";
 import pg from "pg";
-import { ConcordatError } from "../errors.ts";
 import { migrateSchema } from "./migrate.ts";
+import { connectClient, connectionSettings, endClient, unreachable } from "./postgres-connection.ts";
 import * as schema from "./schema.ts";
-import { isUnavailable } from "./sql-errors.ts";
+import { isUnavailable, sqlState } from "./sql-errors.ts";
 
 /** Chosen once, for ever: processes of different versions must meet at the same lock. */
 const migrationLock = 7_228_301_254;
@@ -28,19 +28,27 @@ export interface OpenPostgres {
   close(): Promise<void>;
 }
 
+/**
+ * What a statement may take, milliseconds: a server that is frozen must cost a request less than the 10 s that peers
+ * wait. The server's own limit comes first, so that a slow statement ends there too.
+ */
+const answerWithin = 6_000;
+const statementWithin = 5_500;
+/** A session whose process is out of reach must not keep its locks, milliseconds. */
+const idleInTransaction = 15_000;
+
 /** Connects and migrates under an advisory lock, so that processes that start together migrate once. */
 export async function openPostgres(
   url: string,
   onConnectionLost: (error: Error) => void = () => {},
 ): Promise<OpenPostgres> {
+  await migratePostgres(url, onConnectionLost);
   const pool = new pg.Pool({
-    connectionString: url,
+    ...connectionSettings(url),
     max: 10,
-    connectionTimeoutMillis: 5_000,
-    keepAlive: true,
-    application_name: "concordat",
-    // Raw SQL gives instants as text, in the zone of the session.
-    options: "-c TimeZone=UTC",
+    query_timeout: answerWithin,
+    statement_timeout: statementWithin,
+    idle_in_transaction_session_timeout: idleInTransaction,
   });
   pool.on("error", onConnectionLost);
 
@@ -50,7 +58,7 @@ export async function openPostgres(
     client.on("error", onConnectionLost);
     let broken = false;
     try {
-      return await run(client);
+      return await run(failFast(client));
     } catch (error) {
       broken = isUnavailable(error);
       throw error;
@@ -64,21 +72,6 @@ export async function openPostgres(
     closed ??= pool.end();
     return closed;
   };
-
-  try {
-    await withClient(async (client) => {
-      const db = drizzle({ client, schema });
-      await client.query("select pg_advisory_lock($1)", [migrationLock]);
-      try {
-        await migrateSchema(db, (config) => migrate(db, config));
-      } finally {
-        await client.query("select pg_advisory_unlock($1)", [migrationLock]);
-      }
-    });
-  } catch (error) {
-    await close();
-    throw isUnavailable(error) ? unreachable(url, error) : error;
-  }
   return {
     db: drizzle({ client: pool, schema }),
     // drizzle's own over a pool keeps the connection for ever when `begin` fails.
@@ -87,12 +80,37 @@ export async function openPostgres(
   };
 }
 
-function unreachable(url: string, cause: unknown): ConcordatError {
-  const { hostname, port, pathname } = new URL(url);
-  return new ConcordatError(
-    "database_unreachable",
-    `PostgreSQL at ${hostname}:${port || 5432}${pathname} does not answer or cannot be written to (${(cause as Error).message}): ` +
-      "start it, or correct CONCORDAT_DATABASE_URL.",
-    { cause },
-  );
+/** On a connection of its own without limits: migrations take long, and so does waiting for those of another process. */
+async function migratePostgres(url: string, onConnectionLost: (error: Error) => void): Promise<void> {
+  let client: pg.Client | undefined;
+  try {
+    client = await connectClient(url, {}, onConnectionLost);
+    const db = drizzle({ client, schema });
+    await client.query("select pg_advisory_lock($1)", [migrationLock]);
+    await migrateSchema(db, (config) => migrate(db, config));
+  } catch (error) {
+    throw isUnavailable(error) ? unreachable(url, error) : error;
+  } finally {
+    // The lock ends with the connection.
+    if (client !== undefined) await endClient(client);
+  }
+}
+
+/**
+ * The client, which sends nothing more once a statement got no answer: drizzle's rollback would wait as long again, and
+ * the server rolls back by itself when the connection is dropped.
+ */
+function failFast(client: pg.PoolClient): pg.PoolClient {
+  let failure: unknown;
+  const query = async (...statement: Parameters<pg.PoolClient["query"]>) => {
+    if (failure !== undefined) throw failure;
+    try {
+      return await client.query(...statement);
+    } catch (error) {
+      // With a state it was the server that answered.
+      if (isUnavailable(error) && sqlState(error) === undefined) failure = error;
+      throw error;
+    }
+  };
+  return Object.assign(Object.create(client), { query });
 }

@@ -12,8 +12,8 @@ export function isUniqueViolation(error: unknown, constraint?: string): boolean 
   return constraint === undefined || [...causes(error)].some((cause) => cause.constraint === constraint);
 }
 
-/** Classes of SQLSTATE that pass: connection lost, out of resources, shutting down, storage failing, read-only, lost races. */
-const passingStates = /^(08...|53...|57P0.|58...|25006|40001|40P01|55P03)$/;
+/** SQLSTATEs that pass: connection lost, out of resources, out of time, shutting down, storage failing, read-only, lost races. */
+const passingStates = /^(08...|53...|57014|57P0.|58...|25006|25P03|40001|40P01|55P03)$/;
 const passingCodes = new Set([
   ...["disk_full", "ENOSPC", "EDQUOT", "EROFS", "EIO", "EMFILE"],
   ...["ECONNREFUSED", "ECONNRESET", "ECONNABORTED", "EPIPE", "ETIMEDOUT"],

@@ -376,8 +376,10 @@ test("the same signed request again gets the same answer and has no second effec
 test("an activity counts once, to whichever inbox it comes", async () => {
   const activity = note();
   const answers = [];
+  await node.admin.ok("POST", "/platforms", { name: "Anybody" });
   for (const path of ["/inbox", "/actor/inbox", "/platforms/anybody/inbox"])
     answers.push(await post({ path }, activity));
+  assert.is((await post({ path: "/platforms/nobody/inbox" }, activity)).status, 404);
   assert.equal(
     answers.map(({ status }) => status),
     [202, 202, 202],

@@ -185,6 +185,10 @@ async function openChild({ environment, origin, dataDir, text }: Base): Promise<
     stdio: ["ignore", "pipe", "pipe"],
   });
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (octets) => text.push(String(octets)));
+  // A test that ends early leaves nothing behind.
+  const abandon = () => void child.kill("SIGKILL");
+  process.once("exit", abandon);
+  child.once("exit", () => process.off("exit", abandon));
   const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()));
   const signal = async (name: NodeJS.Signals) => {
     if (!hasEnded(child)) child.kill(name);
@@ -237,8 +241,12 @@ export async function findPeer(node: TestNode, origin: string): Promise<Json | u
 /** Waits until nothing of `nodes` waits to be delivered. */
 export async function settle(...nodes: readonly TestNode[]): Promise<void> {
   for (const node of nodes) {
-    await until(`${node.origin} has delivered everything`, async () => {
-      return (await node.admin.list("/deliveries?state=queued")).length === 0;
-    });
+    await until(
+      `${node.origin} has delivered everything`,
+      async () => {
+        return (await node.admin.list("/deliveries?state=queued")).length === 0;
+      },
+      60_000,
+    );
   }
 }

@@ -6,7 +6,7 @@ import { type AddressInfo, createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { ConcordatError } from "../../errors.ts";
 import { createRestClient, type RestClient } from "../../sdk/rest.ts";
-import { waitFor } from "./wait.ts";
+import type { WaitFor } from "./wait.ts";
 
 export interface DemoNode {
   readonly name: string;
@@ -31,10 +31,22 @@ export interface DemoNode {
 /** A first start makes a database; on a busy machine three at once take their time. */
 const startMilliseconds = 60_000;
 
+/** What all nodes of a demo stand in. */
+export interface Surroundings {
+  readonly directory: string;
+  /** Aborted when the demo ends: nothing is started any more. */
+  readonly signal: AbortSignal;
+  readonly waitFor: WaitFor;
+}
+
 const program = join(import.meta.dirname, "..", "..", "main.js");
 
 /** Prepares a node on loopback; `start` runs it. Its administrator's password is made here and kept in a file (0600). */
-export async function prepareNode(directory: string, name: string, port: number): Promise<DemoNode> {
+export async function prepareNode(
+  { directory, signal, waitFor }: Surroundings,
+  name: string,
+  port: number,
+): Promise<DemoNode> {
   const origin = `http://127.0.0.1:${port}`;
   const own = join(directory, name);
   const passwordFile = join(directory, `${name}.password`);
@@ -47,6 +59,7 @@ export async function prepareNode(directory: string, name: string, port: number)
   const start = async () => {
     const log = await open(logFile, "a", 0o600);
     try {
+      signal.throwIfAborted();
       child = spawn(process.execPath, [program, "serve"], {
         cwd: own,
         // A group of its own: Ctrl-C on the terminal reaches the demo, which ends its nodes in order.
@@ -63,6 +76,7 @@ export async function prepareNode(directory: string, name: string, port: number)
           CONCORDAT_DELIVERY_RETRY_CAP_MS: "2000",
         },
       });
+      // What cannot be spawned has no pid, and is told as a node that has ended.
       child.on("error", () => undefined);
     } finally {
       await log.close();
@@ -79,12 +93,12 @@ export async function prepareNode(directory: string, name: string, port: number)
     if (ready === "ended") throw new ConcordatError("node_ended", `${name} did not start: ${await lastLine(logFile)}`);
   };
 
-  const end = async (signal: NodeJS.Signals) => {
+  const end = async (name: NodeJS.Signals) => {
     const ending = child;
     child = undefined;
     if (ending === undefined || hasEnded(ending)) return;
     const exited = new Promise<void>((resolve) => ending.once("exit", () => resolve()));
-    ending.kill(signal);
+    ending.kill(name);
     await exited;
   };
 

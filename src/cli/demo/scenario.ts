@@ -14,7 +14,7 @@ import { type DemoNode, findFreePorts, prepareNode } from "./node-process.ts";
 import { admitPlatform, type DemoPlatform, membershipAt, openByCode, preparePlatform } from "./platform-vault.ts";
 import type { Finding, Progress } from "./progress.ts";
 import { verifyReceiptsOf } from "./receipt-check.ts";
-import { expect, waitFor } from "./wait.ts";
+import { createWaitFor, expect, type WaitFor } from "./wait.ts";
 
 /** The project that crosses while its sender is killed. */
 const mainCode = "NCT02990195";
@@ -29,29 +29,32 @@ export interface Cast {
   readonly rennes: DemoPlatform;
   readonly hcl: DemoPlatform;
   readonly aphp: DemoPlatform;
+  readonly waitFor: WaitFor;
 }
 
-/** Chooses ports and makes directories, passwords and vaults below `directory`; nothing runs yet. */
-export async function prepareCast(directory: string): Promise<Cast> {
+/** Chooses ports and makes directories, passwords and vaults below `directory`; nothing runs yet, and nothing does after `signal`. */
+export async function prepareCast(directory: string, signal: AbortSignal): Promise<Cast> {
+  const waitFor = createWaitFor(signal);
+  const surroundings = { directory, signal, waitFor };
   const ports = await findFreePorts(3);
   const [ouest, lyon, paris] = await Promise.all([
-    prepareNode(directory, "ouest", ports[0] ?? 0),
-    prepareNode(directory, "lyon", ports[1] ?? 0),
-    prepareNode(directory, "paris", ports[2] ?? 0),
+    prepareNode(surroundings, "ouest", ports[0] ?? 0),
+    prepareNode(surroundings, "lyon", ports[1] ?? 0),
+    prepareNode(surroundings, "paris", ports[2] ?? 0),
   ]);
   const [rennes, hcl, aphp] = await Promise.all([
     preparePlatform(directory, "chu-rennes", "CHU de Rennes"),
     preparePlatform(directory, "hcl", "Hospices Civils de Lyon"),
     preparePlatform(directory, "ap-hp", "Assistance Publique – Hôpitaux de Paris"),
   ]);
-  return { ouest, lyon, paris, rennes, hcl, aphp };
+  return { ouest, lyon, paris, rennes, hcl, aphp, waitFor };
 }
 
 export const nodesOf = ({ ouest, lyon, paris }: Cast): readonly DemoNode[] => [ouest, lyon, paris];
 
 /** Plays all of it; the first step that does not hold ends it. @throws what that step threw */
 export async function playScenario(cast: Cast, { step }: Progress): Promise<void> {
-  const { ouest, lyon, paris, rennes, hcl, aphp } = cast;
+  const { ouest, lyon, paris, rennes, hcl, aphp, waitFor } = cast;
   const nodes = nodesOf(cast);
   const data = await readExampleData();
   // In the sealed parts, and in nothing else that this process sends.
@@ -75,7 +78,7 @@ export async function playScenario(cast: Cast, { step }: Progress): Promise<void
   });
 
   await step("approve-peers", async () => {
-    const pairs = [await makePeers(ouest, lyon), await makePeers(ouest, paris)];
+    const pairs = [await makePeers(cast, ouest, lyon), await makePeers(cast, ouest, paris)];
     return { said: "ouest–lyon and ouest–paris, fingerprints compared", details: { peers: pairs } };
   });
 
@@ -95,7 +98,7 @@ export async function playScenario(cast: Cast, { step }: Progress): Promise<void
   });
 
   await step("compare-fingerprints", async () => {
-    const verified = await compareFingerprints(rennes, ouest, hcl, lyon);
+    const verified = await compareFingerprints(cast, rennes, ouest, hcl, lyon);
     expect(verified.status === "verified", "The fingerprint of hcl was compared, and is not recorded as verified.");
     return {
       said: `chu-rennes compared hcl's: ${verified.fingerprint}`,
@@ -117,7 +120,7 @@ export async function playScenario(cast: Cast, { step }: Progress): Promise<void
   });
 
   await step("share-project", async () => {
-    const shared = await share(rennes, ouest, mainCode, hcl, lyon);
+    const shared = await share(cast, rennes, ouest, mainCode, hcl, lyon);
     const queued = await queuedFor(ouest, lyon);
     expect(queued.length > 0, "The share is not queued for lyon although lyon is down.");
     return {
@@ -153,8 +156,8 @@ export async function playScenario(cast: Cast, { step }: Progress): Promise<void
   await step("share-from-two-nodes", async () => {
     await declareProject(aphp.client, await membershipAt(aphp, ouest), projects.ouest);
     await declareProject(aphp.client, await membershipAt(aphp, paris), projects.paris);
-    await share(aphp, ouest, ouestCode, rennes, ouest);
-    await share(aphp, paris, parisCode, rennes, ouest);
+    await share(cast, aphp, ouest, ouestCode, rennes, ouest);
+    await share(cast, aphp, paris, parisCode, rennes, ouest);
     for (const [code, file] of [
       [ouestCode, projects.ouest],
       [parisCode, projects.paris],
@@ -249,7 +252,7 @@ async function findPeer(node: DemoNode, other: DemoNode): Promise<PeerView | und
 }
 
 /** `asking` requests; `asked` opens, compares the fingerprint with what `asking` says of itself, and approves. */
-async function makePeers(asking: DemoNode, asked: DemoNode): Promise<JsonObject> {
+async function makePeers({ waitFor }: Cast, asking: DemoNode, asked: DemoNode): Promise<JsonObject> {
   const requested = (await asking.admin.request("POST", "/peers", { body: { origin: asked.origin } })) as PeerView;
   const pending = await waitFor(`${asking.name}'s request arrives at ${asked.name}`, async () => {
     const peer = await findPeer(asked, asking);
@@ -269,7 +272,13 @@ async function makePeers(asking: DemoNode, asked: DemoNode): Promise<JsonObject>
 }
 
 /** One platform learns another's keys from its own node, and compares them with what the other's people read out. */
-async function compareFingerprints(own: DemoPlatform, at: DemoNode, other: DemoPlatform, home: DemoNode) {
+async function compareFingerprints(
+  { waitFor }: Cast,
+  own: DemoPlatform,
+  at: DemoNode,
+  other: DemoPlatform,
+  home: DemoNode,
+) {
   const { membership, recipient } = await waitFor(`${at.name} learns of ${other.handle}`, () =>
     findRecipient(own.client, { handle: other.handle, host: home.host }, at.origin),
   );
@@ -278,7 +287,14 @@ async function compareFingerprints(own: DemoPlatform, at: DemoNode, other: DemoP
   return await confirmFingerprint(own.client, recipient.uri, said);
 }
 
-async function share(owner: DemoPlatform, at: DemoNode, code: string, reader: DemoPlatform, home: DemoNode) {
+async function share(
+  { waitFor }: Cast,
+  owner: DemoPlatform,
+  at: DemoNode,
+  code: string,
+  reader: DemoPlatform,
+  home: DemoNode,
+) {
   const { recipient } = await waitFor(`${at.name} learns of ${reader.handle}`, () =>
     findRecipient(owner.client, { handle: reader.handle, host: home.host }, at.origin),
   );

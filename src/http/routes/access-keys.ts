@@ -1,6 +1,6 @@
 /** Access keys of platforms. */
 import { z } from "zod";
-import { commitChange } from "../../outbox/submit.ts";
+import { commitChange } from "../../outbox/commit.ts";
 import { instantSchema, nameSchema } from "../../protocol/values.ts";
 import {
   archiveAccessKey,

@@ -18,7 +18,7 @@ import type { HttpDependencies } from "../dependencies.ts";
 type PlatformContext = Context & { readonly params: Record<string, string> };
 
 export function mountClientToServer(router: Router, dependencies: HttpDependencies): void {
-  const { database, origin, clock } = dependencies;
+  const { database, origin } = dependencies;
 
   router.post("/platforms/:handle/outbox", async (ctx: PlatformContext) => {
     const caller = await requireItself(dependencies, ctx);

@@ -1,7 +1,7 @@
 /** Deliveries, receipts and the audit: what left, what proves it, and what happened. */
 import { z } from "zod";
+import { commitChange } from "../../outbox/commit.ts";
 import { discardDelivery, getDelivery, listDeliveries, listReceipts, retryDelivery } from "../../outbox/deliveries.ts";
-import { commitChange } from "../../outbox/submit.ts";
 import { listAudit, verifyJournal } from "../../registry/journal.ts";
 import type { HttpDependencies } from "../dependencies.ts";
 import { defineRoute, idParams, listOf, pageQuery, type Route } from "../route.ts";

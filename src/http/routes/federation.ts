@@ -1,12 +1,14 @@
 /** Where other nodes come in: the inboxes, one handler for all of them. */
 import type Router from "@koa/router";
 import type { Context } from "koa";
+import { Problem } from "../../errors.ts";
 import { receiveActivity } from "../../inbox/receive.ts";
 import { serveObject } from "../../inbox/serve.ts";
 import { claimedOrigin } from "../../inbox/verify.ts";
 import { activityMediaType } from "../../protocol/activities.ts";
 import { limits } from "../../protocol/limits.ts";
 import { findPeer } from "../../registry/peers.ts";
+import { findLocalByHandle } from "../../registry/platforms.ts";
 import { parseSignature } from "../../signatures/policy.ts";
 import type { HttpRequest } from "../../signatures/request.ts";
 import { isActivityType, readBody, requireMediaType } from "../body.ts";
@@ -39,7 +41,10 @@ export function mountFederation(router: Router, dependencies: HttpDependencies):
   for (const path of ["projects", "activities"]) router.get(`/${path}/:uuid`, serve);
   router.post("/inbox", receive);
   router.post("/actor/inbox", receive);
-  router.post("/platforms/:handle/inbox", receive);
+  router.post("/platforms/:handle/inbox", async (ctx: Context & { readonly params: Record<string, string> }) => {
+    if (!(await findLocalByHandle(dependencies.database.db, ctx.params.handle ?? ""))) throw new Problem("not_found");
+    await receive(ctx);
+  });
 }
 
 /** The request as it came: raw target, raw headers, so that what was signed is what is judged. */

@@ -1,7 +1,7 @@
 /** Platforms, whom they may share with, and their key bundles. */
 import { z } from "zod";
+import { commitChange } from "../../outbox/commit.ts";
 import { announcePlatform } from "../../outbox/directory.ts";
-import { commitChange } from "../../outbox/submit.ts";
 import { nameSchema } from "../../protocol/values.ts";
 import { publishKeyBundle, readKeyBundles, readPublished } from "../../registry/key-bundles.ts";
 import {

@@ -11,7 +11,7 @@ import { defineRoute, idParams, listOf, pageQuery, type Route } from "../route.t
 import { projectViewSchema } from "../shapes.ts";
 
 /** Bodies in a plain form, without `object`, get their own answer, which says what to do instead. */
-const writeSchema = z.looseObject({ object: z.unknown(), user_ids: z.array(z.uuid()).max(1000).optional() });
+const writeSchema = z.looseObject({ object: z.unknown().optional(), user_ids: z.array(z.uuid()).max(1000).optional() });
 
 export function projectRoutes(dependencies: HttpDependencies): readonly Route[] {
   const { database, clock } = dependencies;

@@ -1,6 +1,6 @@
 /** Entities, their types, and regulatory frameworks: read by all, written by administrators. */
 import { z } from "zod";
-import { commitChange } from "../../outbox/submit.ts";
+import { commitChange } from "../../outbox/commit.ts";
 import { frameworkKinds } from "../../protocol/objects.ts";
 import { dateSchema, nameSchema } from "../../protocol/values.ts";
 import {

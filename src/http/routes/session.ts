@@ -3,10 +3,12 @@ import { z } from "zod";
 import { Problem } from "../../errors.ts";
 import { signAccessToken } from "../../identity/tokens.ts";
 import { endSession, logIn, sessionSeconds } from "../../registry/sessions.ts";
+import { createTurns } from "../../storage/turns.ts";
 import type { HttpDependencies } from "../dependencies.ts";
 import { defineRoute, type Route } from "../route.ts";
 
 export function sessionRoutes({ database, keys, origin, clock }: HttpDependencies): readonly Route[] {
+  const inTurn = createTurns();
   return [
     defineRoute({
       method: "post",
@@ -35,7 +37,10 @@ export function sessionRoutes({ database, keys, origin, clock }: HttpDependencie
       },
       handle: async ({ body, address }) => {
         const now = clock();
-        const verdict = await database.transaction((tx) => logIn(tx, body, { address, now }));
+        // One guess at a time for an address and for an account: guesses side by side would not count each other.
+        const verdict = await inTurn(`address ${address}`, () =>
+          inTurn(`account ${body.username}`, () => database.transaction((tx) => logIn(tx, body, { address, now }))),
+        );
         if (!verdict.accepted) throw new Problem("invalid_credentials");
         const { sessionId, subject, profile } = verdict.login;
         const token = await signAccessToken({ sessionId, subject, origin, now, seconds: sessionSeconds }, keys);
