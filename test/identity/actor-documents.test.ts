@@ -35,7 +35,10 @@ function expected(id: string, members: object): unknown {
     ],
     generator: {
       type: "Application",
-      implements: [{ href: "urn:concordat:ns#receipts", name: "Concordat receipts" }],
+      implements: [
+        { href: "https://datatracker.ietf.org/doc/html/rfc9421", name: "RFC-9421: HTTP Message Signatures" },
+        { href: "urn:concordat:ns#receipts", name: "Concordat receipts" },
+      ],
     },
     ...members,
   };

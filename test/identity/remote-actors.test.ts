@@ -84,6 +84,7 @@ test("asks for the instance actor, and gives what is pinned and shown of it", as
     ],
     fingerprint: fingerprint(keys.ed25519.publicJwk),
     receipts: true,
+    signatureForm: "rfc9421",
   });
   assert.equal(asked, [["GET", "/actor", "application/activity+json"]]);
 });
@@ -106,11 +107,14 @@ test("takes a server that is no Concordat: RSA alone, no shared inbox, members t
   assert.is(actor.fingerprint, fingerprintOfThumbprint(keys.rsa.kid));
   // It announces receipts, but has no key that could verify one.
   assert.is(actor.receipts, false);
+  assert.is(actor.signatureForm, "draft-cavage");
 });
 
-test("does not expect receipts from a server that does not announce them", async () => {
+test("expects no receipts from a server that does not announce them, and signs for it as draft-cavage", async () => {
   serve(without("generator"));
-  assert.is((await fetchInstanceActor(fetcher, origin)).receipts, false);
+  const actor = await fetchInstanceActor(fetcher, origin);
+  assert.is(actor.receipts, false);
+  assert.is(actor.signatureForm, "draft-cavage");
 });
 
 test("refuses what is not strict JSON or not an actor", async () => {
