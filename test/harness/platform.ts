@@ -119,18 +119,33 @@ export async function sealNext(owner: PlatformKeys, before: Json, { grants, clea
   return await seal(owner, object, grants, content ?? { description: `revision ${revision}` }, objectDigest(before));
 }
 
+/** The revision after `before` as an editable grantee makes it: sealed by itself, for owner and grantees. */
+export async function sealEdit(
+  editor: PlatformKeys,
+  owner: PlatformKeys,
+  before: Json,
+  { grants, clear, content }: Change,
+): Promise<Json> {
+  const { "hf:sealed": _, ...rest } = before;
+  const revision = Number(before["hf:revision"]) + 1;
+  const object = { ...rest, "hf:revision": revision, ...clear };
+  const sealed = content ?? { description: `revision ${revision}` };
+  return await seal(owner, object, grants, sealed, objectDigest(before), editor);
+}
+
 async function seal(
   owner: PlatformKeys,
   object: Json,
   grants: readonly Grant[],
   content: Json,
   prev: string | null,
+  sender = owner,
 ): Promise<Json> {
   const recipients = [owner, ...grants.map(({ to }) => to)].map(({ encryption }) => encryption.publicJwk);
   return await sealObject({
     object,
-    sender: owner.uri,
-    identity: owner.identity,
+    sender: sender.uri,
+    identity: sender.identity,
     recipients,
     content,
     prev,
@@ -138,11 +153,20 @@ async function seal(
   });
 }
 
-/** What a reader finds sealed in an object. @throws when it does not open */
-export async function openAs(reader: PlatformKeys, sender: PlatformKeys, object: Json): Promise<Json> {
+/**
+ * What a reader finds sealed in an object; `ownerObject` is the owner's word by which it judges a grantee's edit.
+ * @throws when it does not open
+ */
+export async function openAs(
+  reader: PlatformKeys,
+  sender: PlatformKeys,
+  object: Json,
+  ownerObject?: Json,
+): Promise<Json> {
   const verdict = await openObject({
     object,
     keys: [reader.encryption],
+    ...(ownerObject === undefined ? {} : { known: { verified: [ownerObject], held: {} } }),
     identitiesOf: (actor) => (actor === sender.uri ? [{ jwk: sender.identity.publicJwk }] : []),
     isNew: true,
     now: new Date(),
