@@ -11,9 +11,10 @@ import { createApp, createHttpServer } from "./http/app.ts";
 import { createAddressReader } from "./http/client-address.ts";
 import type { HttpDependencies } from "./http/dependencies.ts";
 import { createGuardedFetch } from "./identity/guarded-fetch.ts";
-import { claimNode, exportNodeKeys, loadNodeKeys } from "./identity/node-keys.ts";
+import { claimNode, exportNodeKeys, loadNodeKeys, type NodeKeys, rotateNodeKeys } from "./identity/node-keys.ts";
 import { admitInvited } from "./outbox/invitations.ts";
 import { drainLane, type LaneDependencies, releaseLanes, sweepLanes } from "./outbox/lanes.ts";
+import { createPeerKeyRefresh } from "./outbox/peer-keys.ts";
 import { dropOldBodies } from "./outbox/retention.ts";
 import { createFirstAdministrator, hasAdministrator } from "./registry/administrators.ts";
 import { createSequencer, sequenceJournal } from "./registry/sequencer.ts";
@@ -99,7 +100,8 @@ async function startNode(
   const wake = (lane: string, at?: Date) => scheduler.wake(lane, at);
 
   const numberJournal = createSequencer(database, onError);
-  const shared = { database, fetcher, keys, origin, clock, wake, numberJournal };
+  const refreshPeerKeys = createPeerKeyRefresh({ database, fetcher, keyValue, clock });
+  const shared = { database, fetcher, keys, origin, clock, wake, numberJournal, refreshPeerKeys };
   const lanes: LaneDependencies = {
     ...shared,
     random,
@@ -162,10 +164,13 @@ export interface NodeDescription {
 /** Who this node is; its keys are made when there are none yet. */
 export async function readNode(config: Config): Promise<NodeDescription> {
   await prepareDataDir(config.dataDir);
-  const keys = await loadNodeKeys({ dataDir: config.dataDir, secret: config.nodeKeys });
+  return describeKeys(config.origin, await loadNodeKeys({ dataDir: config.dataDir, secret: config.nodeKeys }));
+}
+
+function describeKeys(origin: string, keys: NodeKeys): NodeDescription {
   const { ed25519, rsa } = keys;
   return {
-    origin: config.origin,
+    origin,
     fingerprint: fingerprint(ed25519.publicJwk),
     ed25519: ed25519.kid,
     rsa: rsa.kid,
@@ -181,6 +186,13 @@ function endBy(log: Log) {
       throw error;
     });
   };
+}
+
+/** New keys, for which the old ones vouch; they count from the next start. Gives the secret that holds them. */
+export async function rotateKeys(config: Config): Promise<NodeDescription> {
+  await prepareDataDir(config.dataDir);
+  const { dataDir, nodeKeys: secret, origin } = config;
+  return describeKeys(origin, await rotateNodeKeys({ dataDir, secret, origin, now: new Date() }));
 }
 
 /** The data directory, for the node's user alone. @throws {ConcordatError} `data_directory_refused` */

@@ -32,4 +32,12 @@ function addNodeKeyCommands(group: Command, { output }: CliContext): void {
     const { secret } = await describeNode();
     output.done(JSON.parse(secret), secret);
   });
+  addCommand(group, "rotate", "new keys, for which the old ones vouch; they count from the next start").action(
+    async () => {
+      const { rotateNode } = await import("./serve.ts");
+      const { secret, fromFile, ...shown } = await rotateNode();
+      if (fromFile) output.done(shown, `New keys, fingerprint ${shown.fingerprint}. Restart the node to use them.`);
+      else output.done(JSON.parse(secret), secret);
+    },
+  );
 }

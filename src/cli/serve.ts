@@ -1,6 +1,6 @@
 /** What runs a node, or works on its stores while it is stopped. */
 import { readConfig } from "../config.ts";
-import { createNode, migrateStores, type NodeDescription, readNode } from "../node.ts";
+import { createNode, migrateStores, type NodeDescription, readNode, rotateKeys } from "../node.ts";
 
 /** Runs a node in this process; returns when SIGTERM or SIGINT has closed it. */
 export async function serve(): Promise<void> {
@@ -31,4 +31,10 @@ export async function migrate(): Promise<"pglite" | "postgres"> {
 /** Who this node is, with its keys as the secret that several processes share. */
 export async function describeNode(): Promise<NodeDescription> {
   return await readNode(readConfig());
+}
+
+/** Replaces the node's keys; gives who the node is from its next start on. */
+export async function rotateNode(): Promise<NodeDescription & { readonly fromFile: boolean }> {
+  const config = readConfig();
+  return { ...(await rotateKeys(config)), fromFile: config.nodeKeys === undefined };
 }

@@ -13,7 +13,8 @@ interface Actor {
 /** The instance actor at `/actor`. */
 export function instanceActor({ origin, keys, name }: Actor): JsonObject {
   const id = actorIds.instance(origin);
-  return documentOf({ origin, keys, name, id, type: "Application", username: new URL(origin).hostname });
+  const document = documentOf({ origin, keys, name, id, type: "Application", username: new URL(origin).hostname });
+  return keys.chain.length === 0 ? document : { ...document, "hf:keyChain": keys.chain };
 }
 
 /** A platform at `/platforms/{handle}`. It holds no transport key: the node's stand under its id. */

@@ -3,7 +3,9 @@ import { createPrivateKey, createPublicKey, generateKeyPair, type KeyObject } fr
 import { open, readFile, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
+import { parseCompactJws } from "../crypto/jws.ts";
 import { encodeMultikey, type PrivateJwk, type PublicJwk, parsePublicJwk, thumbprint } from "../crypto/keys.ts";
+import { createNodeKeyLink } from "../crypto/node-key-chain.ts";
 import { ConcordatError } from "../errors.ts";
 import { assertStrongKey } from "../signatures/strong-key.ts";
 import type { Tx } from "../storage/database.ts";
@@ -20,6 +22,8 @@ export interface NodeKeys {
     readonly publicJwk: PublicJwk;
     readonly multibase: string;
   };
+  /** All rotations so far, in order: compact JWS, each by the Ed25519 key before it. */
+  readonly chain: readonly string[];
   /** What keyids end in after a rotation: `-2`, `-3`. */
   readonly suffix: string;
 }
@@ -28,6 +32,7 @@ export interface NodeKeys {
 interface NodeKeysSecret {
   readonly rsa: string;
   readonly ed25519: PrivateJwk;
+  readonly chain?: readonly string[];
 }
 
 const fileName = "node-keys.json";
@@ -59,12 +64,42 @@ export async function loadNodeKeys({
 }
 
 /** The keys as one JSON secret, for several processes. */
-export function exportNodeKeys({ rsa, ed25519 }: NodeKeys): string {
+export function exportNodeKeys({ rsa, ed25519, chain }: NodeKeys): string {
   const secret: NodeKeysSecret = {
     rsa: rsa.privateKey.export({ format: "pem", type: "pkcs8" }).toString(),
     ed25519: ed25519.privateJwk,
+    ...(chain.length > 0 ? { chain } : {}),
   };
   return JSON.stringify(secret);
+}
+
+/**
+ * Replaces the node's keys by new ones, which the old Ed25519 key vouches for; they count from the next start. With keys
+ * from a file the file is replaced whole; `secret` is the caller's to put where it came from.
+ */
+export async function rotateNodeKeys({
+  dataDir,
+  secret,
+  origin,
+  now,
+}: {
+  readonly dataDir: string;
+  readonly secret?: string | undefined;
+  readonly origin: string;
+  readonly now: Date;
+}): Promise<NodeKeys> {
+  const old = await loadNodeKeys({ dataDir, secret });
+  const fresh = parseNodeKeys(await makeSecret(), "the new keys");
+  const link = await createNodeKeyLink({
+    origin,
+    chain: old.chain,
+    next: { publicKeyPem: fresh.rsa.publicKeyPem, ed25519: fresh.ed25519.multibase },
+    key: old.ed25519,
+    now: Math.floor(now.getTime() / 1000),
+  });
+  const rotated = parseNodeKeys(exportNodeKeys({ ...fresh, chain: [...old.chain, link] }), "the new keys");
+  if (secret === undefined) await writeWhole(join(dataDir, fileName), exportNodeKeys(rotated));
+  return rotated;
 }
 
 async function makeSecret(): Promise<string> {
@@ -110,6 +145,7 @@ function parseNodeKeys(text: string, place: string): NodeKeys {
     const publicJwk = parsePublicJwk(edPublic.export({ format: "jwk" }), "Ed25519");
     if (publicJwk === null || rsaKey.asymmetricKeyType !== "rsa") throw new Error("not an RSA and an Ed25519 key");
     const { d } = edKey.export({ format: "jwk" });
+    const chain = secret.chain ?? [];
     return {
       rsa: {
         privateKey: rsaKey,
@@ -123,7 +159,8 @@ function parseNodeKeys(text: string, place: string): NodeKeys {
         privateJwk: { ...publicJwk, d: d as string },
         multibase: encodeMultikey(publicJwk),
       },
-      suffix: "",
+      chain,
+      suffix: chain.length === 0 ? "" : `-${chain.length + 1}`,
     };
   } catch (error) {
     if (error instanceof ConcordatError) throw error;
@@ -156,6 +193,10 @@ export async function claimNode(
       `CONCORDAT_ORIGIN is ${origin}, but this database belongs to ${node.origin}: set it back, or start with another database.`,
     );
   }
+  if (vouchesFor(keys, node.ed25519Thumbprint)) {
+    await tx.update(nodes).set(own);
+    return;
+  }
   const changed = [
     { kind: "Ed25519", found: own.ed25519Thumbprint, recorded: node.ed25519Thumbprint },
     { kind: "RSA", found: own.rsaThumbprint, recorded: node.rsaThumbprint },
@@ -167,4 +208,9 @@ export async function claimNode(
         "bring back the node-keys.json that belongs to it (or CONCORDAT_NODE_KEYS).",
     );
   }
+}
+
+/** Were these keys reached from the recorded one by rotations? Then the record follows. */
+function vouchesFor({ chain, ed25519 }: NodeKeys, recorded: string): boolean {
+  return recorded !== ed25519.kid && chain.some((link) => parseCompactJws(link)?.header.kid === recorded);
 }

@@ -25,6 +25,8 @@ export interface RemoteActor {
   readonly receipts: boolean;
   /** How it is signed to first; what it turns out to take is remembered. */
   readonly signatureForm: DeliveryForm;
+  /** `hf:keyChain` as it came; judged by whoever pins. */
+  readonly keyChain: unknown;
 }
 
 const keySchema = z.looseObject({ id: idSchema, owner: idSchema, publicKeyPem: z.string().max(10_000) });
@@ -89,6 +91,7 @@ export async function fetchInstanceActor(fetcher: GuardedFetch, origin: string):
     fingerprint: fingerprint(shown ?? (rsa.export({ format: "jwk" }) as Record<string, unknown>)),
     receipts,
     signatureForm: receipts && messageSignatures ? "rfc9421" : "draft-cavage",
+    keyChain: actor["hf:keyChain"],
   };
 }
 

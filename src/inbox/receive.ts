@@ -5,6 +5,7 @@ import { Problem } from "../errors.ts";
 import type { NodeKeys } from "../identity/node-keys.ts";
 import { commitChange, type OutboxDependencies } from "../outbox/commit.ts";
 import { makeLaneDue } from "../outbox/lanes.ts";
+import type { RefreshPeerKeys } from "../outbox/peer-keys.ts";
 import { digestJson } from "../protocol/canonical-json.ts";
 import { system } from "../registry/caller.ts";
 import { hashToken } from "../registry/invitations.ts";
@@ -30,6 +31,7 @@ export interface InboxDependencies extends OutboxDependencies {
   readonly keys: NodeKeys;
   readonly keyValue: KeyValue;
   readonly clockSkewSeconds: number;
+  readonly refreshPeerKeys: RefreshPeerKeys;
   /** Says that somebody came with an invitation; called after the commit. */
   readonly admitInvited: () => void;
 }

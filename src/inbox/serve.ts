@@ -8,11 +8,10 @@ import { actorIds, originOf, splitKeyId } from "../protocol/ids.ts";
 import type { JsonObject } from "../protocol/objects.ts";
 import { countRefusal, recordRefusal } from "../registry/journal.ts";
 import { findPeer, type PeerRow } from "../registry/peers.ts";
-import { findVerificationKey } from "../registry/pinned-keys.ts";
 import { readForPeer } from "../registry/project-views.ts";
 import { parseSignature, requireSignature, verifySignature } from "../signatures/policy.ts";
 import type { HttpRequest } from "../signatures/request.ts";
-import { claimedOrigin, requireHost, type VerifyDependencies } from "./verify.ts";
+import { claimedOrigin, findKey, requireHost, type VerifyDependencies } from "./verify.ts";
 
 export interface ReadRequest extends HttpRequest {
   readonly address: string;
@@ -42,7 +41,7 @@ export async function serveObject(
 }
 
 async function verifyReader(
-  { database, origin, clockSkewSeconds }: VerifyDependencies,
+  { database, origin, clockSkewSeconds, refreshPeerKeys }: VerifyDependencies,
   request: ReadRequest,
 ): Promise<PeerRow> {
   const parsed = requireSignature(parseSignature(request));
@@ -52,8 +51,7 @@ async function verifyReader(
   const peer = from ? await findPeer(database.db, from) : undefined;
   if (!key || !from || peer?.state !== "approved") throw new Problem("peer_not_approved");
   if (key.actor !== actorIds.instance(from)) throw new Problem("actor_mismatch");
-  const pinned = findVerificationKey(peer.keys ?? [], key.fragment, request.arrivedAt);
-  if (!pinned) throw new Problem("signature_key");
+  const { pinned } = await findKey(refreshPeerKeys, peer, key.fragment, request.arrivedAt);
   const verdict = await verifySignature(request, parsed, {
     key: pinned,
     origin,

@@ -3,6 +3,7 @@
  * signature's presence, the peer, the signature, the origins.
  */
 import { Problem } from "../errors.ts";
+import type { RefreshPeerKeys } from "../outbox/peer-keys.ts";
 import { type Activity, parseActivity } from "../protocol/activities.ts";
 import { actorIds, originOf, splitKeyId } from "../protocol/ids.ts";
 import { parseStrictJson } from "../protocol/strict-json.ts";
@@ -51,6 +52,7 @@ export interface VerifyDependencies {
   readonly database: Database;
   readonly origin: string;
   readonly clockSkewSeconds: number;
+  readonly refreshPeerKeys: RefreshPeerKeys;
 }
 
 /** @throws {Problem} `malformed_*`, `wrong_host` */
@@ -79,7 +81,7 @@ export function claimedOrigin(signature: ReturnType<typeof parseSignature>): str
  * @throws {Problem} `signature_*`, `peer_not_approved`; for a stranger's Follow `actor_mismatch`, `foreign_id`, `not_for_us`
  */
 export async function identifySender(
-  { database, origin, clockSkewSeconds }: VerifyDependencies,
+  { database, origin, clockSkewSeconds, refreshPeerKeys }: VerifyDependencies,
   { request, activity, intent, signature }: ReadRequest,
 ): Promise<Sender> {
   const parsed = requireSignature(signature);
@@ -103,8 +105,7 @@ export async function identifySender(
     };
   }
 
-  const pinned = findVerificationKey(peer.keys ?? [], key.fragment, request.arrivedAt);
-  if (!pinned) throw new Problem("signature_key");
+  const { known, pinned } = await findKey(refreshPeerKeys, peer, key.fragment, request.arrivedAt);
   const verdict = await verifySignature(request, parsed, {
     key: pinned,
     origin,
@@ -112,7 +113,18 @@ export async function identifySender(
     skewSeconds: clockSkewSeconds,
   });
   if (!verdict.verified) throw new Problem(verdict.code, verdict.detail);
-  return { from: "peer", peer, signer: key.actor };
+  return { from: "peer", peer: known, signer: key.actor };
+}
+
+/** The pinned key of that name; where there is none, the peer may have rotated its keys. @throws {Problem} `signature_key` */
+export async function findKey(refreshPeerKeys: RefreshPeerKeys, peer: PeerRow, fragment: string, now: Date) {
+  const pinned = findVerificationKey(peer.keys ?? [], fragment, now);
+  if (pinned) return { known: peer, pinned };
+  const known = peer.state === "approved" ? await refreshPeerKeys(peer) : peer;
+  if (known.state !== peer.state) throw new Problem("peer_not_approved");
+  const fresh = findVerificationKey(known.keys ?? [], fragment, now);
+  if (!fresh) throw new Problem("signature_key");
+  return { known, pinned: fresh };
 }
 
 /** What a peer may say: for itself, of its own origin, within its policy. @throws {Problem} `actor_mismatch`, `foreign_id`, `peer_policy` */

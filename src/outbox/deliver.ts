@@ -10,6 +10,7 @@ import { ed25519JwksOf } from "../registry/pinned-keys.ts";
 import { readAcceptSignature } from "../signatures/accept-signature.ts";
 import { signRequest } from "../signatures/sign.ts";
 import type { DeliveryForm } from "../storage/schema.ts";
+import type { RefreshPeerKeys } from "./peer-keys.ts";
 
 export interface DeliveryFailure {
   readonly status: number | null;
@@ -39,6 +40,7 @@ export interface DeliverDependencies {
   readonly clock: () => Date;
   /** Aborted when the node stops: no delivery begins, and one that is under way is given up. */
   readonly stopping: AbortSignal;
+  readonly refreshPeerKeys: RefreshPeerKeys;
 }
 
 const ofPeer = new Set(["peer_not_approved", "wrong_host", "rate_limited", "unavailable"]);
@@ -56,20 +58,31 @@ export async function deliverActivity(
   dependencies: DeliverDependencies,
   sent: { readonly body: JsonObject; readonly inbox: string; readonly peer: PeerRow },
 ): Promise<Outcome> {
-  const { origin, clock } = dependencies;
   const form = sent.peer.signatureForm ?? "draft-cavage";
   try {
     const answer = await knock(dependencies, sent, form);
     const other = answer.status === 401 ? otherForm(form, answer) : null;
-    if (other === null) return await judgeAnswer(answer, { ...sent, origin, now: clock() });
+    if (other === null) return await judge(dependencies, answer, sent);
     const second = await knock(dependencies, sent, other);
-    const outcome = await judgeAnswer(second, { ...sent, origin, now: clock() });
+    const outcome = await judge(dependencies, second, sent);
     return second.status === 401 ? outcome : { ...outcome, form: other };
   } catch (error) {
     if (!(error instanceof OutboundError)) throw error;
     const failure = { status: null, code: error.code };
     return { kind: error.phase === "connect" ? "peer" : "activity", failure };
   }
+}
+
+/** Judges an answer; a receipt by an unknown key may be by one that the peer has rotated to. */
+async function judge(
+  { origin, clock, refreshPeerKeys }: DeliverDependencies,
+  answer: Answer,
+  sent: { readonly body: JsonObject; readonly peer: PeerRow },
+): Promise<Outcome> {
+  const outcome = await judgeAnswer(answer, { ...sent, origin, now: clock() });
+  if (outcome.kind !== "activity" || outcome.failure.code !== "receipt_key_unknown") return outcome;
+  const peer = await refreshPeerKeys(sent.peer);
+  return peer === sent.peer ? outcome : await judgeAnswer(answer, { ...sent, peer, origin, now: clock() });
 }
 
 async function knock(

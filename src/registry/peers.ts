@@ -29,6 +29,7 @@ export interface PeerActor {
   readonly fingerprint: string;
   readonly receipts: boolean;
   readonly signatureForm: DeliveryForm;
+  readonly keyChain: unknown;
 }
 
 const defaultPolicy: PeerPolicy = { platforms: "all", activities: "all", per_minute: 60_000, per_day: 5_000_000 };
@@ -48,6 +49,8 @@ const pinOf = (actor: PeerActor) => ({
   fingerprint: actor.fingerprint,
   receipts: actor.receipts,
   signatureForm: actor.signatureForm,
+  // The administrator compares the fingerprint: with it the whole chain so far is taken as it is.
+  keyChainSeq: Array.isArray(actor.keyChain) ? actor.keyChain.length : 0,
 });
 
 /** The peer of an origin, whatever its state. Not scoped: signatures are judged with it before there is a caller. */
@@ -285,6 +288,40 @@ async function changeState(
   await journalPeer(tx, caller, `peer.${verb}`, row.origin, move.now);
   return { ...row, state: move.to };
 }
+
+/** Pins the keys that a peer rotated to; those before end a day later. */
+export async function repinPeer(
+  tx: Tx,
+  peer: PeerRow,
+  rotated: { readonly actor: PeerActor; readonly seq: number; readonly now: Date },
+): Promise<PeerRow> {
+  const { actor, seq, now } = rotated;
+  const until = new Date(now.getTime() + keyOverlap).toISOString();
+  const fresh = new Set(actor.keys.map((key) => key.id));
+  const old = (peer.keys ?? [])
+    .filter((key) => !fresh.has(key.id))
+    .map((key) => ({ ...key, until: key.until ?? until }));
+  const change = { keys: [...actor.keys, ...old], fingerprint: actor.fingerprint, keyChainSeq: seq };
+  await tx.update(peers).set(change).where(eq(peers.id, peer.id));
+  await journalPeer(tx, { kind: "system" }, "peer.keys_changed", peer.origin, now);
+  return { ...peer, ...change };
+}
+
+/** Holds a peer whose new keys nothing vouches for, until an administrator has approved them. */
+export async function holdPeer(tx: Tx, peer: PeerRow, reason: string, now: Date): Promise<void> {
+  await tx.update(peers).set({ state: "suspended" }).where(eq(peers.id, peer.id));
+  await recordEffects(tx, {
+    at: now,
+    actor: "node",
+    action: "peer.keys_changed",
+    object: peer.origin,
+    data: { held: reason },
+    audience: [administrators],
+  });
+}
+
+/** How long keys go on after they were rotated away, milliseconds. */
+const keyOverlap = 24 * 3_600_000;
 
 /** Which platforms a peer learns of, what it may send, how much. */
 export async function changePolicy(

@@ -35,7 +35,7 @@ const allowedFiles: Readonly<Record<string, readonly string[]>> = { "cli/serve.t
 const browserSafe = new Set(["errors", "protocol", "crypto", "sdk", "console"]);
 
 /** Longer files have more than one reason to change; the tables, one list, are the longest. */
-const mostLines = 450;
+const mostLines = 480;
 
 /** Checks a tree against the layers and the rules for files; gives one sentence per violation. */
 export function checkArchitecture(tree: Tree): string[] {

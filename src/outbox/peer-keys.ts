@@ -1,0 +1,76 @@
+/** A peer signs with a key that is not pinned: its actor is asked once, and its key chain judged (docs/protocol.md, "Peers"). */
+import { judgeNodeKeyChain } from "../crypto/node-key-chain.ts";
+import { Problem } from "../errors.ts";
+import type { GuardedFetch } from "../identity/guarded-fetch.ts";
+import { fetchInstanceActor, type RemoteActor } from "../identity/remote-actors.ts";
+import { holdPeer, type PeerRow, repinPeer } from "../registry/peers.ts";
+import type { Database } from "../storage/database.ts";
+import type { KeyValue } from "../storage/key-value.ts";
+import type { PinnedKey } from "../storage/schema.ts";
+
+export interface PeerKeyDependencies {
+  readonly database: Database;
+  readonly fetcher: GuardedFetch;
+  readonly keyValue: KeyValue;
+  readonly clock: () => Date;
+}
+
+/** Looks for new keys of a peer; gives the row as it is now. */
+export type RefreshPeerKeys = (peer: PeerRow) => Promise<PeerRow>;
+
+const refetchesPerMinute = 5;
+
+/** One refetch at a time for a peer, and few in a minute: an unknown keyid costs whoever sends it nothing. */
+export function createPeerKeyRefresh(dependencies: PeerKeyDependencies): RefreshPeerKeys {
+  const running = new Map<string, Promise<PeerRow>>();
+  return async (peer) => {
+    const current = running.get(peer.id);
+    if (current) return await current;
+    const refetch = refreshKeys(dependencies, peer).finally(() => running.delete(peer.id));
+    running.set(peer.id, refetch);
+    return await refetch;
+  };
+}
+
+async function refreshKeys(
+  { database, fetcher, keyValue, clock }: PeerKeyDependencies,
+  peer: PeerRow,
+): Promise<PeerRow> {
+  if ((await keyValue.increment(`refetch:${peer.id}`, 60_000)) > refetchesPerMinute) return peer;
+  const actor = await fetchOrNull(fetcher, peer.origin);
+  const pinned = keysOf(peer.keys ?? []);
+  const offered = actor && keysOf(actor.keys);
+  // A server without an Ed25519 key has no chain: its keys change by new approval alone.
+  if (!actor || !offered || !pinned) return peer;
+  const now = clock();
+  const verdict = await judgeNodeKeyChain({
+    pin: { ...pinned, seq: peer.keyChainSeq },
+    chain: actor.keyChain,
+    document: offered,
+    origin: peer.origin,
+    now: Math.floor(now.getTime() / 1000),
+  });
+  if (!verdict.accepted) {
+    await database.transaction((tx) => holdPeer(tx, peer, verdict.reason, now));
+    return { ...peer, state: "suspended" };
+  }
+  if (verdict.links.length === 0) return peer;
+  return await database.transaction((tx) => repinPeer(tx, peer, { actor, seq: verdict.pin.seq, now }));
+}
+
+async function fetchOrNull(fetcher: GuardedFetch, origin: string): Promise<RemoteActor | null> {
+  try {
+    return await fetchInstanceActor(fetcher, origin);
+  } catch (error) {
+    if (error instanceof Problem) return null;
+    throw error;
+  }
+}
+
+/** The keys that are in use: those which no rotation has ended. */
+function keysOf(keys: readonly PinnedKey[]): { readonly publicKeyPem: string; readonly ed25519: string } | null {
+  const current = keys.filter((key) => key.until === undefined);
+  const publicKeyPem = current.find((key) => key.publicKeyPem !== undefined)?.publicKeyPem;
+  const ed25519 = current.find((key) => key.publicKeyMultibase !== undefined)?.publicKeyMultibase;
+  return publicKeyPem === undefined || ed25519 === undefined ? null : { publicKeyPem, ed25519 };
+}
