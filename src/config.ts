@@ -204,7 +204,7 @@ function refuseLaterOnes(settings: ReadonlyMap<SettingName, string>): void {
     if (settings.has(name)) {
       throw new ConfigError(
         prefix + name,
-        "belongs to the server profile, which this version does not have yet: unset it.",
+        "is for what this version does not have yet (several processes, metrics): unset it.",
       );
     }
   }

@@ -5,6 +5,7 @@ import { sql } from "drizzle-orm";
 import Koa, { type Context, type Next } from "koa";
 import { Problem } from "../errors.ts";
 import { limits } from "../protocol/limits.ts";
+import { countRefusal } from "../registry/journal.ts";
 import { authenticate } from "./auth.ts";
 import type { HttpDependencies } from "./dependencies.ts";
 import { createOpenApi } from "./openapi.ts";
@@ -34,7 +35,7 @@ export function listRoutes(dependencies: HttpDependencies): readonly Route[] {
 }
 
 export function createApp(dependencies: HttpDependencies): Koa {
-  const { log, corsOrigins, origin, version, readAddress } = dependencies;
+  const { database, clock, log, corsOrigins, origin, version, readAddress } = dependencies;
   const routes = listRoutes(dependencies);
   const router = new Router({ sensitive: true });
   mountFederation(router, dependencies);
@@ -43,6 +44,8 @@ export function createApp(dependencies: HttpDependencies): Koa {
   mountRoutes(router, routes, {
     authenticate: (authorization) => authenticate(dependencies, authorization),
     readAddress,
+    journalRefusal: (problem, { actor, address }) =>
+      countRefusal(database.db, problem.code, address, { at: clock(), actor, action: "request.refused" }),
   });
   const openApi = JSON.stringify(createOpenApi(routes, { origin, version }));
   router.get("/openapi.json", (ctx) => {
