@@ -34,14 +34,17 @@ const generate = promisify(generateKeyPair);
 
 /**
  * The keys from `secret` (JSON), else from the data directory, where they are made at the first start (mode 0600).
- * @throws {ConcordatError} `node_keys` when they cannot be read, `weak_key`
+ * @throws {ConcordatError} `node_keys` when they cannot be read, `weak_key`; with `existing` `node_missing`
  */
 export async function loadNodeKeys({
   dataDir,
   secret,
+  existing = false,
 }: {
   readonly dataDir: string;
   readonly secret?: string | undefined;
+  /** Makes none. */
+  readonly existing?: boolean;
 }): Promise<NodeKeys> {
   if (secret !== undefined) return parseNodeKeys(secret, "CONCORDAT_NODE_KEYS");
   const path = join(dataDir, fileName);
@@ -52,6 +55,12 @@ export async function loadNodeKeys({
     });
   });
   if (stored !== null) return parseNodeKeys(stored, path);
+  if (existing) {
+    throw new ConcordatError(
+      "node_missing",
+      `There are no keys of a node in ${dataDir}: \`concordat serve\` makes them.`,
+    );
+  }
   const made = await makeSecret();
   await writeWhole(path, made);
   return parseNodeKeys(made, path);
