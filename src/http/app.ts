@@ -101,9 +101,10 @@ function mountHealth(router: Router, { database }: HttpDependencies): void {
   });
   router.get("/ready", async (ctx) => {
     try {
-      await database.db.execute(sql`select 1`);
+      // A transaction: PGlite begins none while its disk has no room to write, and still reads.
+      await database.transaction((tx) => tx.execute(sql`select 1`));
     } catch {
-      throw new Problem("unavailable", "The database does not answer.");
+      throw new Problem("unavailable", "The database does not answer, or cannot be written to.");
     }
     ctx.body = { status: "ready" };
   });
