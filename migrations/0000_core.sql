@@ -287,4 +287,10 @@ CREATE INDEX "objects_type_created" ON "objects" USING btree ("type","created_at
 CREATE UNIQUE INDEX "platforms_local_handle" ON "platforms" USING btree ("handle") WHERE "platforms"."home_origin" is null;--> statement-breakpoint
 CREATE INDEX "platforms_home" ON "platforms" USING btree ("home_origin");--> statement-breakpoint
 CREATE INDEX "received_activities_at" ON "received_activities" USING btree ("received_at");--> statement-breakpoint
-CREATE INDEX "sessions_expires" ON "sessions" USING btree ("expires_at");
+CREATE INDEX "sessions_expires" ON "sessions" USING btree ("expires_at");--> statement-breakpoint
+ALTER TABLE "objects" ALTER COLUMN "object" SET STORAGE EXTERNAL;--> statement-breakpoint
+ALTER TABLE "objects" ALTER COLUMN "owner_object" SET STORAGE EXTERNAL;--> statement-breakpoint
+ALTER TABLE "activities" ALTER COLUMN "body" SET STORAGE EXTERNAL;--> statement-breakpoint
+ALTER TABLE "received_activities" ALTER COLUMN "body" SET STORAGE EXTERNAL;--> statement-breakpoint
+ALTER TABLE "key_bundles" ALTER COLUMN "bundle" SET STORAGE EXTERNAL;--> statement-breakpoint
+ALTER TABLE "follow_requests" ALTER COLUMN "body" SET STORAGE EXTERNAL;

@@ -114,11 +114,17 @@ export function readConfig(environment: Environment = process.env, { cwd = proce
   return Object.freeze(config);
 }
 
-/** Where the client keeps its vault, and the passphrase if the environment gives one. */
-export function readCliConfig(environment: Environment = process.env): {
+export interface CliConfig {
+  /** Directory of the vault. */
   readonly vaultDir: string;
+  /** Where the administrator's logins are kept: apart from the vault, so that another vault does not end them. */
+  readonly adminDir: string;
+  /** Of the vault, where the environment gives it. */
   readonly passphrase?: string;
-} {
+}
+
+/** Where the client keeps vault and logins, and the passphrase if the environment gives one. @throws {ConfigError} */
+export function readCliConfig(environment: Environment = process.env): CliConfig {
   const {
     CONCORDAT_VAULT: dir,
     CONCORDAT_VAULT_PASSPHRASE: given,
@@ -128,8 +134,10 @@ export function readCliConfig(environment: Environment = process.env): {
     throw new ConfigError("CONCORDAT_VAULT_PASSPHRASE", "is given twice, itself and as _FILE: keep one.");
   }
   const passphrase = file === undefined ? given : readSecretFile("CONCORDAT_VAULT_PASSPHRASE_FILE", file);
+  const adminDir = join(homedir(), ".concordat");
   return {
-    vaultDir: resolve(dir ?? join(homedir(), ".concordat")),
+    vaultDir: resolve(dir ?? adminDir),
+    adminDir,
     ...(passphrase === undefined ? {} : { passphrase }),
   };
 }
@@ -204,7 +212,7 @@ function refuseLaterOnes(settings: ReadonlyMap<SettingName, string>): void {
     if (settings.has(name)) {
       throw new ConfigError(
         prefix + name,
-        "belongs to the server profile, which this version does not have yet: unset it.",
+        "is for what this version does not have yet (several processes, metrics): unset it.",
       );
     }
   }

@@ -1,6 +1,6 @@
 /** A node, wired from its configuration: the only place that knows all parts. */
 import { randomBytes } from "node:crypto";
-import { chmod, mkdir, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
@@ -36,7 +36,7 @@ export interface Node extends AsyncDisposable {
   /** Where it really listens: with port 0 in the configuration, the port that it got. */
   readonly address: AddressInfo;
   readonly log: Log;
-  /** A password that was generated at this first start, where none was configured. */
+  /** The password of `admin` that was generated at the first start and not shown to anybody yet. */
   readonly firstPassword: string | null;
   /** Stops accepting, finishes what runs, closes. */
   close(): Promise<void>;
@@ -152,7 +152,6 @@ export async function migrateStores(config: Config): Promise<Database["kind"]> {
 }
 
 export interface NodeDescription {
-  readonly origin: string;
   /** What the administrators of peers compare. */
   readonly fingerprint: string;
   readonly ed25519: string;
@@ -161,16 +160,14 @@ export interface NodeDescription {
   readonly secret: string;
 }
 
-/** Who this node is; its keys are made when there are none yet. */
+/** The keys of a node that has been started before. @throws {ConcordatError} `node_missing` where there are none */
 export async function readNode(config: Config): Promise<NodeDescription> {
-  await prepareDataDir(config.dataDir);
-  return describeKeys(config.origin, await loadNodeKeys({ dataDir: config.dataDir, secret: config.nodeKeys }));
+  return describeKeys(await loadNodeKeys({ dataDir: config.dataDir, secret: config.nodeKeys, existing: true }));
 }
 
-function describeKeys(origin: string, keys: NodeKeys): NodeDescription {
+function describeKeys(keys: NodeKeys): NodeDescription {
   const { ed25519, rsa } = keys;
   return {
-    origin,
     fingerprint: fingerprint(ed25519.publicJwk),
     ed25519: ed25519.kid,
     rsa: rsa.kid,
@@ -190,9 +187,8 @@ function endBy(log: Log) {
 
 /** New keys, for which the old ones vouch; they count from the next start. Gives the secret that holds them. */
 export async function rotateKeys(config: Config): Promise<NodeDescription> {
-  await prepareDataDir(config.dataDir);
   const { dataDir, nodeKeys: secret, origin } = config;
-  return describeKeys(origin, await rotateNodeKeys({ dataDir, secret, origin, now: new Date() }));
+  return describeKeys(await rotateNodeKeys({ dataDir, secret, origin, now: new Date() }));
 }
 
 /** The data directory, for the node's user alone. @throws {ConcordatError} `data_directory_refused` */
@@ -221,17 +217,26 @@ function createFetch(config: Config, log: Log) {
   });
 }
 
-/** The administrator of the first start; returns a generated password when none was configured. */
+const passwordFile = "admin-password";
+
+/**
+ * The administrator of the first start. A generated password stands in a file (0600) before it counts, and until
+ * somebody has seen it: whatever happens in between, it can be found. Returns the one that waits there.
+ */
 async function ensureAdministrator(database: Database, config: Config, now: Date): Promise<string | null> {
-  if (await hasAdministrator(database.db)) return null;
-  const generated = config.adminPassword === undefined ? randomBytes(18).toString("base64url") : null;
-  // Written before it counts: a crash in between must not leave a password that nobody knows.
-  if (generated !== null && !process.stdout.isTTY) {
-    await writeFile(join(config.dataDir, "admin-password"), `${generated}\n`, { mode: 0o600 });
+  const path = join(config.dataDir, passwordFile);
+  if (!(await hasAdministrator(database.db))) {
+    const password = config.adminPassword ?? randomBytes(18).toString("base64url");
+    if (config.adminPassword === undefined) await writeFile(path, `${password}\n`, { mode: 0o600 });
+    await database.transaction((tx) => createFirstAdministrator(tx, password, now));
   }
-  const password = config.adminPassword ?? generated ?? "";
-  await database.transaction((tx) => createFirstAdministrator(tx, password, now));
-  return generated;
+  const waiting = await readFile(path, "utf8").catch(() => null);
+  return waiting?.trim() ?? null;
+}
+
+/** The first password was shown to somebody: it is kept nowhere any more. */
+export async function forgetFirstPassword(config: Config): Promise<void> {
+  await rm(join(config.dataDir, passwordFile), { force: true });
 }
 
 /** Runs `work` now and then, until disposed; what runs then is waited for. */

@@ -311,11 +311,13 @@ test(".env.example shows the defaults", () => {
 });
 
 test("the client's vault is in the home directory, or where CONCORDAT_VAULT says", () => {
-  const home = { vaultDir: join(homedir(), ".concordat") };
+  const adminDir = join(homedir(), ".concordat");
+  const home = { vaultDir: adminDir, adminDir };
   assert.equal(readCliConfig({}), home);
   assert.equal(readCliConfig({ CONCORDAT_VAULT: "", CONCORDAT_VAULT_PASSPHRASE: "" }), home);
   assert.equal(readCliConfig({ CONCORDAT_VAULT: "/v", CONCORDAT_VAULT_PASSPHRASE: "p" }), {
     vaultDir: "/v",
+    adminDir,
     passphrase: "p",
   });
   const file = writeIn("passphrase", "from a file\n");

@@ -1,4 +1,4 @@
-/** Logins of the administrator: tokens of at most 15 minutes, kept beside the vault, readable by their owner alone. */
+/** Logins of the administrator: tokens of at most 15 minutes, kept apart from any vault, readable by their owner alone. */
 import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { JsonObject } from "../protocol/objects.ts";
@@ -19,7 +19,7 @@ interface Sessions {
   readonly sessions: Readonly<Record<string, Session>>;
 }
 
-const fileOf = (context: CliContext) => join(context.vaultDir, "admin.json");
+const fileOf = (context: CliContext) => join(context.adminDir, "admin.json");
 
 async function readSessions(context: CliContext): Promise<Sessions> {
   try {
@@ -36,7 +36,7 @@ async function readSessions(context: CliContext): Promise<Sessions> {
 }
 
 async function writeSessions(context: CliContext, sessions: Sessions): Promise<void> {
-  await mkdir(context.vaultDir, { recursive: true, mode: 0o700 });
+  await mkdir(context.adminDir, { recursive: true, mode: 0o700 });
   const temporary = `${fileOf(context)}.${process.pid}`;
   await writeFile(temporary, `${JSON.stringify(sessions)}\n`, { mode: 0o600 });
   await rename(temporary, fileOf(context));
@@ -80,8 +80,12 @@ export async function openAdmin(context: CliContext, origin: string | undefined)
   const at = origin ?? last;
   const session = at === null ? undefined : sessions[at];
   if (at === null || session === undefined || Date.parse(session.expires_at) <= context.clock().getTime()) {
-    const why = session === undefined ? "You are not logged in" : "The login has ended (it holds for 15 minutes)";
-    throw new CliError("not_logged_in", `${why}: concordat admin login ${at ?? "ORIGIN"}`);
+    const file = fileOf(context);
+    const why =
+      session === undefined
+        ? `No login${at === null ? "" : ` at ${at}`} is in ${file}`
+        : "The login has ended (it holds for 15 minutes)";
+    throw new CliError("not_logged_in", `${why}: concordat admin login ${at ?? "ORIGIN"}`, { file });
   }
   const token = { accessToken: session.access_token, expiresAt: Date.parse(session.expires_at) };
   return createRestClient({ ...context, origin: at }, { token });

@@ -4,9 +4,11 @@ import type { Output } from "./output.ts";
 import type { Prompt } from "./prompt.ts";
 
 export interface CliContext {
-  /** Directory of the vault and of the administrator's logins. */
+  /** Directory of the vault. */
   readonly vaultDir: string;
-  /** From the settings; asked for when absent. */
+  /** Directory of the administrator's logins. */
+  readonly adminDir: string;
+  /** Of the vault, from the settings; asked for when absent. */
   readonly passphrase: string | undefined;
   readonly output: Output;
   readonly prompt: Prompt;

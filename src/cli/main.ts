@@ -1,6 +1,6 @@
 /** The commands of `concordat`: argument parsing; what they do is in the SDK, or behind an instance's REST API. */
 import { Command, CommanderError } from "commander";
-import { readCliConfig } from "../config.ts";
+import { type CliConfig, readCliConfig } from "../config.ts";
 import { version } from "../version.ts";
 import { addAdminCommands } from "./admin.ts";
 import type { CliContext } from "./context.ts";
@@ -15,7 +15,7 @@ export interface Surroundings {
   readonly prompt: Prompt;
   readonly fetch: typeof fetch;
   readonly clock: () => Date;
-  readonly settings: () => { readonly vaultDir: string; readonly passphrase?: string };
+  readonly settings: () => CliConfig;
 }
 
 const ownSurroundings = (): Surroundings => ({
@@ -49,6 +49,9 @@ function contextOf({ terminal, prompt, fetch, clock, settings }: Surroundings, j
     // Read when a command needs them: `serve` has nothing to do with the vault's settings.
     get vaultDir() {
       return settings().vaultDir;
+    },
+    get adminDir() {
+      return settings().adminDir;
     },
     get passphrase() {
       return settings().passphrase;

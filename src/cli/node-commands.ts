@@ -22,7 +22,7 @@ export function addNodeCommands(program: Command, context: CliContext): void {
 }
 
 function addNodeKeyCommands(group: Command, { output }: CliContext): void {
-  addCommand(group, "show", "origin and fingerprint").action(async () => {
+  addCommand(group, "show", "fingerprint and key ids").action(async () => {
     const { describeNode } = await import("./serve.ts");
     const { secret: _, ...shown } = await describeNode();
     output.record(shown, Object.entries(shown));

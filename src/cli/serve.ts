@@ -1,26 +1,44 @@
 /** What runs a node, or works on its stores while it is stopped. */
-import { readConfig } from "../config.ts";
-import { createNode, migrateStores, type NodeDescription, readNode, rotateKeys } from "../node.ts";
+import { existsSync } from "node:fs";
+import { type Config, readConfig } from "../config.ts";
+import {
+  createNode,
+  forgetFirstPassword,
+  migrateStores,
+  type Node,
+  type NodeDescription,
+  readNode,
+  rotateKeys,
+} from "../node.ts";
 
 /** Runs a node in this process; returns when SIGTERM or SIGINT has closed it. */
 export async function serve(): Promise<void> {
   const config = readConfig();
-  const node = await createNode(config);
-  announce(node.origin, node.firstPassword, config.dataDir);
-  await new Promise<void>((resolve, reject) => {
-    const stop = () => void node.close().then(resolve, reject);
-    process.once("SIGTERM", stop);
-    process.once("SIGINT", stop);
+  // Listened for from the beginning: a node that is told to stop while it starts ends in order, too.
+  const stopped = new Promise<void>((resolve) => {
+    process.once("SIGTERM", () => resolve());
+    process.once("SIGINT", () => resolve());
   });
+  if (process.stdout.isTTY && !existsSync(config.dataDir)) {
+    process.stderr.write(`First start: making keys and database in ${config.dataDir}, a few seconds …\n`);
+  }
+  const node = await createNode(config);
+  await announce(config, node);
+  await stopped;
+  await node.close();
 }
 
-function announce(origin: string, password: string | null, dataDir: string): void {
+/** On a terminal: where the node is, and the first password, which is forgotten then. */
+async function announce(config: Config, { origin, firstPassword }: Node): Promise<void> {
   if (!process.stdout.isTTY) return;
-  const lines = [`Concordat listens for ${origin}`, `  API description  ${origin}/openapi.json`];
-  if (password !== null)
-    lines.push("", `First start: log in as admin with ${password}`, "It is shown once; keep it now.");
-  else lines.push(`  data             ${dataDir}`);
+  const lines = [
+    `Concordat listens for ${origin}`,
+    `  API description  ${origin}/openapi.json`,
+    `  data             ${config.dataDir}`,
+  ];
+  if (firstPassword !== null) lines.push("", `Log in as admin with ${firstPassword}`, "It is shown once; keep it now.");
   process.stderr.write(`${lines.join("\n")}\n`);
+  if (firstPassword !== null) await forgetFirstPassword(config);
 }
 
 /** Applies the migrations; gives the kind of database. */

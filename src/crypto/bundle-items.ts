@@ -1,6 +1,12 @@
 /** An item of `hf:bundles`: the bundles of a platform that others pass on, then its membership (docs/protocol.md, "Activities"). */
 import { isJsonObject, type JsonObject } from "../protocol/objects.ts";
-import { type AcceptedBundle, type BundleReason, judgeKeyBundle, readBundleContent } from "./key-bundle.ts";
+import {
+  type AcceptedBundle,
+  type BundleReason,
+  judgeNextBundle,
+  readBundleChain,
+  readBundleSeq,
+} from "./key-bundle.ts";
 import { judgeMembership, type MembershipReason } from "./membership.ts";
 
 export type BundleItemReason = BundleReason | MembershipReason | "item_shape" | "not_ascending";
@@ -32,21 +38,22 @@ export async function judgeBundleItem({
   if (typeof item.membership !== "string") return refuse("item_shape");
   if (item.actor !== actor) return refuse("actor_mismatch");
   const sent = item.bundles as unknown[];
-  const seqs = sent.map((bundle) => readBundleContent(bundle)?.seq ?? null);
+  // Before anything costly: what is not in order is not looked at.
+  const seqs = sent.map(readBundleSeq);
   for (const [index, seq] of seqs.entries()) {
     const before = index === 0 ? null : (seqs[index - 1] ?? null);
     if (seq !== null && before !== null && seq <= before) return refuse("not_ascending");
   }
-  let chain: unknown[] = [...known];
+  let chain = readBundleChain(known);
   const bundles: { bundle: JsonObject; accepted: AcceptedBundle }[] = [];
   for (const [index, bundle] of sent.entries()) {
     const isNewest = index === sent.length - 1;
-    const verdict = await judgeKeyBundle({ known: chain, bundle, now, mayBeExpired: !isNewest });
+    const judged = await judgeNextBundle({ chain, bundle, now, mayBeExpired: !isNewest });
+    const { verdict } = judged;
     // History below what is held here: sent for those who lack it, nothing to take and nothing to judge by.
     if (!verdict.accepted && verdict.reason === "seq_lower" && !isNewest) continue;
     if (!verdict.accepted) return refuse(verdict.reason);
-    if (verdict.overrides) chain = chain.filter((held) => (readBundleContent(held)?.seq ?? 0) < verdict.seq);
-    if (!verdict.known) chain.push(bundle);
+    chain = judged.chain;
     bundles.push({ bundle: bundle as JsonObject, accepted: verdict });
   }
   const { membership } = item;

@@ -71,10 +71,14 @@ interface Signature {
   readonly jwk: PublicJwk | null;
 }
 
+/** A bundle taken apart; what it says is neither judged nor verified yet. */
 interface ReadBundle {
   readonly content: BundleContent;
   readonly signatures: readonly Signature[];
 }
+
+/** The accepted bundles of one platform, in order, each read once. */
+export type BundleChain = readonly ReadBundle[];
 
 /**
  * Makes the next bundle of a chain (or, without `previous`, the first): signed by `identity`; on a changed identity
@@ -129,35 +133,75 @@ export function readBundleContent(bundle: unknown): BundleContent | null {
   return "reason" in read ? null : read.content;
 }
 
+/** Reads bundles that were accepted before, in order. Their keys were judged then; what cannot be read is left out. */
+export function readBundleChain(known: readonly unknown[]): BundleChain {
+  return known.map(parseBundle).filter((item): item is ReadBundle => !("reason" in item));
+}
+
+/** The `seq` that a bundle says, from its payload alone; null when it says none. */
+export function readBundleSeq(bundle: unknown): number | null {
+  const payload = isJsonObject(bundle) ? decodeJsonObject(bundle.payload) : null;
+  return payload !== null && isCount(payload.value.seq) ? payload.value.seq : null;
+}
+
 /**
  * Judges a bundle as a client does against `known`, the bundles of that platform accepted so far, in order. `now` in
  * seconds. With `mayBeExpired` its `exp` is not judged: only that of the newest matters.
  */
 export async function judgeKeyBundle({
   known,
-  bundle,
-  now,
-  mayBeExpired = false,
+  ...offered
 }: {
   readonly known: readonly unknown[];
   readonly bundle: unknown;
   readonly now: number;
   readonly mayBeExpired?: boolean;
 }): Promise<BundleVerdict> {
-  const read = readBundle(bundle);
-  if ("reason" in read) return refuse(read.reason);
-  const { content, signatures } = read;
-  if (content.iat > now + limits.clockSkew) return refuse("iat_future");
-  if (content.exp <= content.iat || (!mayBeExpired && now >= content.exp)) return refuse("expired");
+  const { verdict } = await judgeNextBundle({ chain: readBundleChain(known), ...offered });
+  return verdict;
+}
 
-  const chain = known.map(readBundle).filter((item): item is ReadBundle => !("reason" in item));
+/**
+ * Like `judgeKeyBundle`, for one bundle after the other: `chain` is what is accepted after this one. A payload that the
+ * chain holds was verified when it was taken, and is not verified again.
+ */
+export async function judgeNextBundle({
+  chain,
+  bundle,
+  now,
+  mayBeExpired = false,
+}: {
+  readonly chain: BundleChain;
+  readonly bundle: unknown;
+  readonly now: number;
+  readonly mayBeExpired?: boolean;
+}): Promise<{ readonly verdict: BundleVerdict; readonly chain: BundleChain }> {
+  const read = parseBundle(bundle);
+  if ("reason" in read) return { verdict: refuse(read.reason), chain };
+  const verdict = await judgeAgainstChain(chain, read, now, mayBeExpired);
+  if (!verdict.accepted || verdict.known) return { verdict, chain };
+  const before = verdict.overrides ? chain.filter(({ content }) => content.seq < verdict.seq) : chain;
+  return { verdict, chain: [...before, read] };
+}
+
+async function judgeAgainstChain(
+  chain: BundleChain,
+  read: ReadBundle,
+  now: number,
+  mayBeExpired: boolean,
+): Promise<BundleVerdict> {
+  const { content } = read;
   const newest = chain.at(-1);
   const rival = chain.find((item) => item.content.seq === content.seq);
   const predecessor = chain.find((item) => item.content.seq === content.seq - 1) ?? null;
-  if (rival !== undefined && rival.content.payloadDigest === content.payloadDigest) {
-    if (newest !== undefined && newest !== rival) return refuse("seq_lower");
-    const reason = await judgeSignatures(read, predecessor?.content ?? null);
-    return reason === null ? accept(content, isByRecovery(read, predecessor), false, true) : refuse(reason);
+  const isKnown = rival !== undefined && rival.content.payloadDigest === content.payloadDigest;
+  const weakness = isKnown ? null : findWeakKey(read);
+  if (weakness !== null) return refuse(weakness);
+  if (content.iat > now + limits.clockSkew) return refuse("iat_future");
+  if (content.exp <= content.iat || (!mayBeExpired && now >= content.exp)) return refuse("expired");
+
+  if (isKnown) {
+    return newest === rival ? accept(content, isByRecovery(rival, predecessor), false, true) : refuse("seq_lower");
   }
   if (rival !== undefined) {
     // Only the recovery key of the predecessor tells the owner from a thief.
@@ -167,7 +211,7 @@ export async function judgeKeyBundle({
     return reason === null ? accept(content, true, true, false) : refuse(reason);
   }
   if (newest === undefined) {
-    const reason = await judgeSignatures({ content, signatures }, null);
+    const reason = await judgeSignatures(read, null);
     return reason === null ? accept(content, false, false, false) : refuse(reason);
   }
   if (content.seq < newest.content.seq) return refuse("seq_lower");
@@ -234,6 +278,19 @@ async function judgeSignatures(
 }
 
 function readBundle(bundle: unknown): ReadBundle | { readonly reason: BundleReason } {
+  const read = parseBundle(bundle);
+  if ("reason" in read) return read;
+  const reason = findWeakKey(read);
+  return reason === null ? read : { reason };
+}
+
+/** Apart from the form, because it costs ten times as much: a point has to be computed for each key. */
+function findWeakKey({ content, signatures }: ReadBundle): BundleReason | null {
+  if (signatures.some(({ jwk }) => jwk !== null && isWeakKey(jwk))) return "recovery_key";
+  return isWeakKey(content.identityJwk) || isWeakKey(content.encryptionJwk) ? "weak_key" : null;
+}
+
+function parseBundle(bundle: unknown): ReadBundle | { readonly reason: BundleReason } {
   if (!isJsonObject(bundle) || Object.keys(bundle).sort().join() !== "payload,signatures")
     return { reason: "bundle_shape" };
   const payload = decodeJsonObject(bundle.payload);
@@ -251,7 +308,7 @@ function readBundle(bundle: unknown): ReadBundle | { readonly reason: BundleReas
     if (!isHeaderOf(header.value, jwsTypes.keyBundle, hasJwk ? ["jwk"] : [])) return { reason: "signature_header" };
     const jwk = hasJwk ? parsePublicJwk(header.value.jwk, suite.signature.crv) : null;
     const kid = header.value.kid as string;
-    if (hasJwk && (jwk === null || thumbprint(jwk) !== kid || isWeakKey(jwk))) return { reason: "recovery_key" };
+    if (hasJwk && (jwk === null || thumbprint(jwk) !== kid)) return { reason: "recovery_key" };
     signatures.push({
       protected: item.protected as string,
       signature: item.signature as string,
@@ -261,9 +318,7 @@ function readBundle(bundle: unknown): ReadBundle | { readonly reason: BundleReas
     });
   }
   const content = readPayload(payload.value, payload.octets);
-  if (content === null) return { reason: "bundle_payload" };
-  if (isWeakKey(content.identityJwk) || isWeakKey(content.encryptionJwk)) return { reason: "weak_key" };
-  return { content, signatures };
+  return content === null ? { reason: "bundle_payload" } : { content, signatures };
 }
 
 function readPayload(payload: JsonObject, octets: Uint8Array): BundleContent | null {

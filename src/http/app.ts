@@ -5,6 +5,7 @@ import { sql } from "drizzle-orm";
 import Koa, { type Context, type Next } from "koa";
 import { Problem } from "../errors.ts";
 import { limits } from "../protocol/limits.ts";
+import { countRefusal } from "../registry/journal.ts";
 import { authenticate } from "./auth.ts";
 import type { HttpDependencies } from "./dependencies.ts";
 import { createOpenApi } from "./openapi.ts";
@@ -35,7 +36,7 @@ export function listRoutes(dependencies: HttpDependencies): readonly Route[] {
 }
 
 export function createApp(dependencies: HttpDependencies): Koa {
-  const { log, corsOrigins, origin, version, readAddress } = dependencies;
+  const { database, clock, log, corsOrigins, origin, version, readAddress } = dependencies;
   const routes = listRoutes(dependencies);
   const router = new Router({ sensitive: true });
   mountFederation(router, dependencies);
@@ -45,6 +46,8 @@ export function createApp(dependencies: HttpDependencies): Koa {
   mountRoutes(router, routes, {
     authenticate: (authorization) => authenticate(dependencies, authorization),
     readAddress,
+    journalRefusal: (problem, { actor, address }) =>
+      countRefusal(database.db, problem.code, address, { at: clock(), actor, action: "request.refused" }),
   });
   const openApi = JSON.stringify(createOpenApi(routes, { origin, version }));
   router.get("/openapi.json", (ctx) => {
@@ -100,9 +103,10 @@ function mountHealth(router: Router, { database }: HttpDependencies): void {
   });
   router.get("/ready", async (ctx) => {
     try {
-      await database.db.execute(sql`select 1`);
+      // A transaction: PGlite begins none while its disk has no room to write, and still reads.
+      await database.transaction((tx) => tx.execute(sql`select 1`));
     } catch {
-      throw new Problem("unavailable", "The database does not answer.");
+      throw new Problem("unavailable", "The database does not answer, or cannot be written to.");
     }
     ctx.body = { status: "ready" };
   });

@@ -12,7 +12,7 @@ import { digestJson } from "../protocol/canonical-json.ts";
 import { type JsonObject, judgeShape } from "../protocol/objects.ts";
 import type { Permission, PlatformRight } from "../protocol/rights.ts";
 import { parseStrictJson, parseStrictJsonText } from "../protocol/strict-json.ts";
-import type { AdministratorCaller, PlatformCaller } from "../registry/caller.ts";
+import { type AdministratorCaller, nameCaller, type PlatformCaller } from "../registry/caller.ts";
 import { readBody, requireMediaType, restOctets } from "./body.ts";
 import type { AddressReader } from "./client-address.ts";
 
@@ -81,32 +81,57 @@ export const listOf = (item: z.ZodType) => z.object({ items: z.array(item), next
 export interface RouteDependencies {
   readonly authenticate: (authorization: string) => Promise<AdministratorCaller | PlatformCaller>;
   readonly readAddress: AddressReader;
+  /** Counts a refusal in the journal. */
+  readonly journalRefusal: (
+    problem: Problem,
+    by: { readonly actor: string | null; readonly address: string },
+  ) => Promise<void>;
 }
 
 /** Puts routes on a router. Order of judgement: token 401, right 403, media type and size, shape 400, then the handler. */
 export function mountRoutes(router: Router, routes: readonly Route[], dependencies: RouteDependencies): void {
   for (const route of routes) {
-    router[route.method](`/api/v1${route.path}`, async (ctx: Context & { params: Record<string, string> }) => {
-      const caller =
-        route.access === "public"
-          ? null
-          : admit(route.access, await dependencies.authenticate(ctx.get("authorization")));
-      const body = route.body ? readShape(route.body, await readRestBody(ctx, route.form ?? false)) : undefined;
-      const input = {
-        caller: caller as CallerOf<Access>,
-        params: route.params ? readParams(route.params, ctx.params) : {},
-        query: route.query ? readShape(route.query, { ...ctx.query }) : {},
-        body,
-        address: dependencies.readAddress(ctx.req),
-        once: caller === null ? undefined : readOnce(ctx, caller, body),
-      };
-      await judgeIfMatch(ctx, route, input);
-      answer(ctx, route, await route.handle(input));
+    router[route.method](`/api/v1${route.path}`, async (ctx: RouteContext) => {
+      let caller: AdministratorCaller | PlatformCaller | null = null;
+      try {
+        if (route.access !== "public") {
+          caller = await dependencies.authenticate(ctx.get("authorization"));
+          admit(route.access, caller);
+        }
+        await runRoute(ctx, route, caller, dependencies);
+      } catch (error) {
+        if (error instanceof Problem) {
+          const address = dependencies.readAddress(ctx.req);
+          await dependencies.journalRefusal(error, { actor: caller && nameCaller(caller), address });
+        }
+        throw error;
+      }
     });
   }
 }
 
-function admit(access: Exclude<Access, "public">, caller: AdministratorCaller | PlatformCaller) {
+type RouteContext = Context & { readonly params: Record<string, string> };
+
+async function runRoute(
+  ctx: RouteContext,
+  route: Route,
+  caller: AdministratorCaller | PlatformCaller | null,
+  { readAddress }: RouteDependencies,
+): Promise<void> {
+  const body = route.body ? readShape(route.body, await readRestBody(ctx, route.form ?? false)) : undefined;
+  const input = {
+    caller: caller as CallerOf<Access>,
+    params: route.params ? readParams(route.params, ctx.params) : {},
+    query: route.query ? readShape(route.query, { ...ctx.query }) : {},
+    body,
+    address: readAddress(ctx.req),
+    once: caller === null ? undefined : readOnce(ctx, caller, body),
+  };
+  await judgeIfMatch(ctx, route, input);
+  answer(ctx, route, await route.handle(input));
+}
+
+function admit(access: Exclude<Access, "public">, caller: AdministratorCaller | PlatformCaller): void {
   const needed: string | undefined = access[caller.kind];
   const held: ReadonlySet<string> = caller.kind === "administrator" ? caller.permissions : caller.rights;
   if (needed === undefined) {
@@ -116,7 +141,6 @@ function admit(access: Exclude<Access, "public">, caller: AdministratorCaller | 
   if (needed !== "any" && !held.has(needed)) {
     throw new Problem("right_missing", `This route needs ${needed}.`, { right: needed });
   }
-  return caller;
 }
 
 /** @throws {Problem} `invalid` for a key that is too long */

@@ -40,14 +40,17 @@ const generate = promisify(generateKeyPair);
 
 /**
  * The keys from `secret` (JSON), else from the data directory, where they are made at the first start (mode 0600).
- * @throws {ConcordatError} `node_keys` when they cannot be read, `weak_key`
+ * @throws {ConcordatError} `node_keys` when they cannot be read, `weak_key`; with `existing` `node_missing`
  */
 export async function loadNodeKeys({
   dataDir,
   secret,
+  existing = false,
 }: {
   readonly dataDir: string;
   readonly secret?: string | undefined;
+  /** Makes none. */
+  readonly existing?: boolean;
 }): Promise<NodeKeys> {
   if (secret !== undefined) return parseNodeKeys(secret, "CONCORDAT_NODE_KEYS");
   const path = join(dataDir, fileName);
@@ -58,6 +61,12 @@ export async function loadNodeKeys({
     });
   });
   if (stored !== null) return parseNodeKeys(stored, path);
+  if (existing) {
+    throw new ConcordatError(
+      "node_missing",
+      `There are no keys of a node in ${dataDir}: \`concordat serve\` makes them.`,
+    );
+  }
   const made = await makeSecret();
   await writeWhole(path, made);
   return parseNodeKeys(made, path);
@@ -88,7 +97,7 @@ export async function rotateNodeKeys({
   readonly origin: string;
   readonly now: Date;
 }): Promise<NodeKeys> {
-  const old = await loadNodeKeys({ dataDir, secret });
+  const old = await loadNodeKeys({ dataDir, secret, existing: true });
   const fresh = parseNodeKeys(await makeSecret(), "the new keys");
   const link = await createNodeKeyLink({
     origin,

@@ -10,7 +10,7 @@ import { digestJson } from "../protocol/canonical-json.ts";
 import { system } from "../registry/caller.ts";
 import { hashToken } from "../registry/invitations.ts";
 import { countRefusal, recordEffects, recordRefusal } from "../registry/journal.ts";
-import { findPeer, storeFollow } from "../registry/peers.ts";
+import { findPeer, type PeerRow, storeFollow } from "../registry/peers.ts";
 import { isUniqueViolation, type Tx } from "../storage/database.ts";
 import type { KeyValue } from "../storage/key-value.ts";
 import { receivedActivities } from "../storage/schema.ts";
@@ -55,6 +55,7 @@ export async function receiveActivity(dependencies: InboxDependencies, request: 
   if (sender.from === "stranger") return {};
   await wakeLane(dependencies, sender.peer.id);
   try {
+    await chargeQuota(dependencies, sender.peer, request.arrivedAt);
     const verified = authoriseActivity(read, sender);
     return { receipt: await acceptOnce(dependencies, verified, request.arrivedAt) };
   } catch (error) {
@@ -78,6 +79,23 @@ async function identify(dependencies: InboxDependencies, read: ReadRequest): Pro
 /** The peer is there: what waits for it is due, whatever becomes of what it sends. */
 async function wakeLane({ database, wake }: InboxDependencies, peerId: string): Promise<void> {
   if (await makeLaneDue(database.db, peerId)) wake(peerId);
+}
+
+/** What a peer may send in a minute and in a day. @throws {Problem} `rate_limited` */
+async function chargeQuota({ keyValue }: InboxDependencies, { id, policy }: PeerRow, now: Date): Promise<void> {
+  const windows = [
+    { greatest: policy.per_minute, seconds: 60 },
+    { greatest: policy.per_day, seconds: 86_400 },
+  ];
+  for (const { greatest, seconds } of windows) {
+    if (greatest === null) continue;
+    const window = Math.floor(now.getTime() / 1000 / seconds);
+    const sent = await keyValue.increment(`quota:${id}:${seconds}:${window}`, seconds * 1000);
+    if (sent > greatest) {
+      const left = (window + 1) * seconds - Math.floor(now.getTime() / 1000);
+      throw new Problem("rate_limited", "The quota for this peer is used up.", { retry_after: left });
+    }
+  }
 }
 
 /** A first or a repeated activity: the effect once, the same receipt every time. */

@@ -76,12 +76,15 @@ export async function recordRefusal(tx: Tx, code: ProblemCode | string, entry: J
   await tx.insert(journal).values(rowOf(entry, "refused", code));
 }
 
-/** Counts a stranger's refusal: one row per address, code and minute, whatever the number. */
+/** Counts refusals: one row per actor (where one is known), address, code and minute, whatever the number. */
 export async function countRefusal(tx: Tx, code: ProblemCode, address: string, entry: JournalEntry): Promise<void> {
   const minute = Math.floor(entry.at.getTime() / 60_000);
   await tx
     .insert(journal)
-    .values({ ...rowOf({ ...entry, address }, "refused", code), aggregate: `${address} ${code} ${minute}` })
+    .values({
+      ...rowOf({ ...entry, address }, "refused", code),
+      aggregate: `${entry.actor ?? ""} ${address} ${code} ${minute}`,
+    })
     .onConflictDoUpdate({ target: journal.aggregate, set: { count: sql`${journal.count} + 1` } });
 }
 

@@ -2,9 +2,9 @@
  * Key bundles and memberships, as platforms published them here and as peers passed them on. The node keeps copies and
  * judges them as a client would, so that nothing substituted spreads by it; clients judge again for themselves.
  */
-import { and, asc, eq, gte, inArray, isNull, or, sql } from "drizzle-orm";
+import { and, asc, desc, eq, gte, inArray, isNull, max, or, sql } from "drizzle-orm";
 import { judgeBundleItem } from "../crypto/bundle-items.ts";
-import { type AcceptedBundle, judgeKeyBundle } from "../crypto/key-bundle.ts";
+import { type AcceptedBundle, judgeKeyBundle, readBundleSeq } from "../crypto/key-bundle.ts";
 import { fingerprintOfThumbprint } from "../crypto/keys.ts";
 import { judgeMembership } from "../crypto/membership.ts";
 import { Problem } from "../errors.ts";
@@ -20,16 +20,23 @@ export type KeyBundleRow = typeof keyBundles.$inferSelect;
 /** `3f2a 91c0 …` of an identity's thumbprint. */
 export const fingerprintOfKid = fingerprintOfThumbprint;
 
+/**
+ * How many bundles of one item, and of all items of one activity, are judged. Items carry the newest and what changed
+ * the identity: a hundred is fifty such changes, a thousand is what fits into the largest activity beside its grantees.
+ */
+const bundlesPerItem = 100;
+const bundlesPerActivity = 1000;
+
 const seconds = (now: Date) => Math.floor(now.getTime() / 1000);
 
 /** The newest bundle of each platform that has one. */
 export async function newestBundles(tx: Tx, uris: readonly string[]): Promise<ReadonlyMap<string, KeyBundleRow>> {
   if (uris.length === 0) return new Map();
   const rows = await tx
-    .select()
+    .selectDistinctOn([keyBundles.platformUri])
     .from(keyBundles)
     .where(inArray(keyBundles.platformUri, [...uris]))
-    .orderBy(asc(keyBundles.seq));
+    .orderBy(keyBundles.platformUri, desc(keyBundles.seq));
   return new Map(rows.map((row) => [row.platformUri, row]));
 }
 
@@ -46,38 +53,55 @@ export async function listKids(tx: Tx, uris: readonly string[]): Promise<Readonl
   return kids;
 }
 
-async function readKnown(tx: Tx, uri: string): Promise<readonly JsonObject[]> {
+/**
+ * What is held of a platform as far as these bundles are judged by it: the newest, and those of the same numbers and
+ * the ones before them. A history grows for years; this does not.
+ */
+async function readKnown(tx: Tx, uri: string, offered: readonly unknown[]): Promise<readonly JsonObject[]> {
+  const seqs = offered.map(readBundleSeq).flatMap((seq) => (seq === null ? [] : [seq - 1, seq]));
+  const newest = tx
+    .select({ seq: max(keyBundles.seq) })
+    .from(keyBundles)
+    .where(eq(keyBundles.platformUri, uri));
   const rows = await tx
     .select({ bundle: keyBundles.bundle })
     .from(keyBundles)
-    .where(eq(keyBundles.platformUri, uri))
+    .where(
+      and(eq(keyBundles.platformUri, uri), or(inArray(keyBundles.seq, [...new Set(seqs)]), eq(keyBundles.seq, newest))),
+    )
     .orderBy(asc(keyBundles.seq));
   return rows.map((row) => row.bundle);
 }
 
-async function storeBundle(
+/** Stores accepted bundles, ascending; those that are known are held already. */
+async function storeBundles(
   tx: Tx,
   uri: string,
-  bundle: JsonObject,
-  accepted: AcceptedBundle,
+  judged: readonly { readonly bundle: JsonObject; readonly accepted: AcceptedBundle }[],
   now: Date,
 ): Promise<void> {
   // A bundle by the recovery key overrides the one of its number, and what a thief built on that.
-  if (accepted.overrides) {
-    await tx.delete(keyBundles).where(and(eq(keyBundles.platformUri, uri), gte(keyBundles.seq, accepted.seq)));
+  const overriding = judged.find(({ accepted }) => accepted.overrides);
+  if (overriding !== undefined) {
+    const { seq } = overriding.accepted;
+    await tx.delete(keyBundles).where(and(eq(keyBundles.platformUri, uri), gte(keyBundles.seq, seq)));
   }
+  const fresh = judged.filter(({ accepted }) => !accepted.known);
+  if (fresh.length === 0) return;
   await tx
     .insert(keyBundles)
-    .values({
-      platformUri: uri,
-      seq: accepted.seq,
-      payloadDigest: accepted.payloadDigest,
-      identityKid: accepted.identity,
-      encryptionKid: accepted.encryption,
-      expiresAt: new Date(accepted.exp * 1000),
-      bundle,
-      receivedAt: now,
-    })
+    .values(
+      fresh.map(({ bundle, accepted }) => ({
+        platformUri: uri,
+        seq: accepted.seq,
+        payloadDigest: accepted.payloadDigest,
+        identityKid: accepted.identity,
+        encryptionKid: accepted.encryption,
+        expiresAt: new Date(accepted.exp * 1000),
+        bundle,
+        receivedAt: now,
+      })),
+    )
     .onConflictDoNothing();
 }
 
@@ -94,7 +118,7 @@ export async function publishKeyBundle(
 ): Promise<boolean> {
   if (id !== caller.id) throw new Problem("not_found");
   const [platform] = await tx.select().from(platforms).where(eq(platforms.id, id)).for("update");
-  const known = await readKnown(tx, caller.uri);
+  const known = await readKnown(tx, caller.uri, [bundle]);
   const verdict = await judgeKeyBundle({ known, bundle, now: seconds(now) });
   if (!verdict.accepted) {
     if (verdict.reason === "equivocation") {
@@ -107,7 +131,7 @@ export async function publishKeyBundle(
   if (!member.accepted) {
     throw new Problem("bundle_refused", `The membership is refused: ${member.reason}.`, { reason: member.reason });
   }
-  await storeBundle(tx, caller.uri, bundle, verdict, now);
+  await storeBundles(tx, caller.uri, [{ bundle, accepted: verdict }], now);
   await tx.update(platforms).set({ membership, membershipIat: member.iat }).where(eq(platforms.id, id));
   await recordEffects(tx, {
     at: now,
@@ -178,7 +202,8 @@ export async function readBundleItems(tx: Tx, uris: readonly string[]): Promise<
 
 /**
  * Stores what a peer passed on of key bundles: of its own platforms, and of platforms on nodes that are not our peers.
- * An item that does not verify is left out and journaled; the activity that carried it stands for itself.
+ * An item that does not verify, or has more bundles than are judged, is left out and journaled; the activity that
+ * carried it stands for itself.
  */
 export async function storeBundleItems(
   tx: Tx,
@@ -189,12 +214,20 @@ export async function storeBundleItems(
     now,
   }: { readonly items: readonly unknown[]; readonly sender: string; readonly home: string; readonly now: Date },
 ): Promise<void> {
+  let judged = 0;
   for (const item of items) {
     const actor = isJsonObject(item) && typeof item.actor === "string" && isCanonicalId(item.actor) ? item.actor : null;
     if (actor === null) continue;
     const origin = originOf(actor);
     if (origin === home || (origin !== sender && (await isPeer(tx, origin)))) continue;
-    await storeBundleItem(tx, actor, item as JsonObject, now);
+    const bundles = (item as JsonObject).bundles;
+    const offered = Array.isArray(bundles) ? (bundles as unknown[]) : [];
+    if (offered.length > Math.min(bundlesPerItem, bundlesPerActivity - judged)) {
+      await refuseItem(tx, actor, "bundles_too_many", now);
+      continue;
+    }
+    judged += offered.length;
+    await storeBundleItem(tx, actor, { item, offered }, now);
   }
 }
 
@@ -206,17 +239,26 @@ async function isPeer(tx: Tx, origin: string): Promise<boolean> {
   return row !== undefined;
 }
 
-async function storeBundleItem(tx: Tx, actor: string, item: JsonObject, now: Date): Promise<void> {
+async function refuseItem(tx: Tx, actor: string, reason: string, now: Date): Promise<void> {
+  await recordRefusal(tx, reason, { at: now, actor, action: "bundle.refused", audience: [administrators] });
+}
+
+async function storeBundleItem(
+  tx: Tx,
+  actor: string,
+  { item, offered }: { readonly item: unknown; readonly offered: readonly unknown[] },
+  now: Date,
+): Promise<void> {
   const [platform] = await tx.select().from(platforms).where(eq(platforms.uri, actor));
-  const known = await readKnown(tx, actor);
+  const known = await readKnown(tx, actor, offered);
   const heldIat = platform?.membershipIat ?? null;
   const verdict = await judgeBundleItem({ known, item, actor, heldIat, now: seconds(now) });
   if (!verdict.accepted) {
-    await recordRefusal(tx, verdict.reason, { at: now, actor, action: "bundle.refused", audience: [administrators] });
+    await refuseItem(tx, actor, verdict.reason, now);
     return;
   }
   await ensurePlatform(tx, actor, now);
-  for (const { bundle, accepted } of verdict.bundles) await storeBundle(tx, actor, bundle, accepted, now);
+  await storeBundles(tx, actor, verdict.bundles, now);
   const { membership, iat: membershipIat } = verdict.membership;
   await tx.update(platforms).set({ membership, membershipIat }).where(eq(platforms.uri, actor));
   if (verdict.bundles.every(({ accepted }) => accepted.known)) return;

@@ -8,7 +8,7 @@ import type { Tx } from "../storage/database.ts";
 import { accessKeys, administrators, loginFailures, platforms, roles, sessions } from "../storage/schema.ts";
 import { findAdministrator, verifyPassword } from "./administrators.ts";
 import type { AdministratorCaller, PlatformCaller } from "./caller.ts";
-import { recordEffects, recordRefusal } from "./journal.ts";
+import { recordEffects } from "./journal.ts";
 
 /** Seconds for which an access token is good. */
 export const sessionSeconds = 900;
@@ -40,7 +40,7 @@ export function hashAccessKey(key: string): string {
 
 /**
  * Logs an administrator (password) or a platform (handle and access key) in. The caller commits in either case: a
- * refusal is counted against the account and the address, and stands in the journal.
+ * refusal is counted against the account and the address.
  * @throws {Problem} `rate_limited` after 10 failures in 15 minutes for the account or the address
  */
 export async function logIn(
@@ -62,7 +62,6 @@ export async function logIn(
 
   await tx.insert(loginFailures).values(subjects.map((subject) => ({ subject, at: now })));
   await tx.delete(loginFailures).where(lt(loginFailures.at, new Date(now.getTime() - failureWindow)));
-  await recordRefusal(tx, "invalid_credentials", { at: now, actor: null, action: "session.refused", address });
   return { accepted: false };
 }
 

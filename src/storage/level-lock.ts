@@ -5,7 +5,7 @@ import { ConcordatError } from "../errors.ts";
 /**
  * Opens a level store, and with it takes its folder for this process.
  * @param directory what the message names: the folder that the administrator knows
- * @throws {ConcordatError} `data_directory_in_use`
+ * @throws {ConcordatError} `data_directory_in_use`, `disk_full`, `data_directory_refused`
  */
 export async function openLevel<Value>(
   location: string,
@@ -17,11 +17,35 @@ export async function openLevel<Value>(
     await level.open();
     return level;
   } catch (error) {
-    if ((error as { cause?: { code?: unknown } }).cause?.code !== "LEVEL_LOCKED") throw error;
-    throw new ConcordatError(
+    throw explain(error, directory);
+  }
+}
+
+function explain(error: unknown, directory: string): unknown {
+  const { code, message } = ((error as { cause?: unknown }).cause ?? {}) as { code?: unknown; message?: unknown };
+  const options = { cause: error };
+  if (code === "LEVEL_LOCKED") {
+    return new ConcordatError(
       "data_directory_in_use",
       `Another process uses the data directory ${directory}: stop it, or give this one a data directory of its own.`,
-      { cause: error },
+      options,
     );
   }
+  // level's code is the same for all of these; the text is the system's.
+  if (code !== "LEVEL_IO_ERROR") return error;
+  if (/No space left on device|Disk quota exceeded/.test(String(message))) return diskFull(directory, options);
+  return new ConcordatError(
+    "data_directory_refused",
+    `The data directory ${directory} cannot be opened (${String(message)}): mend that, or set CONCORDAT_DATA_DIR to one that this user may write.`,
+    options,
+  );
+}
+
+/** The refusal to work on a disk without room. */
+export function diskFull(directory: string, options?: ErrorOptions): ConcordatError {
+  return new ConcordatError(
+    "disk_full",
+    `The disk of the data directory ${directory} is full: make room, or set CONCORDAT_DATA_DIR to another disk.`,
+    options,
+  );
 }

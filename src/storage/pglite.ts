@@ -3,7 +3,7 @@ import { chmod, mkdir, open, rename, rm, stat, writeFile } from "node:fs/promise
 import { dirname, join } from "node:path";
 import { drizzle, type PgliteDatabase } from "drizzle-orm/pglite";
 import { migrate } from "drizzle-orm/pglite/migrator";
-import { openLevel } from "./level-lock.ts";
+import { diskFull, openLevel } from "./level-lock.ts";
 import { migrateSchema } from "./migrate.ts";
 import { startPglite } from "./pglite-client.ts";
 import { readSeed, readTar, type SeedEntry } from "./pglite-seed.ts";
@@ -23,9 +23,19 @@ const defaultReserve = 32 * 2 ** 20;
 /**
  * Opens `directory`: `lock` (level's, held while open) and `cluster` (PostgreSQL's files).
  * @param reserve octets of the disk that writes leave free
- * @throws {ConcordatError} `data_directory_in_use`, `schema_newer`
+ * @throws {ConcordatError} `data_directory_in_use`, `disk_full`, `schema_newer`
  */
 export async function openPglite(directory: string, reserve = defaultReserve): Promise<OpenPglite> {
+  try {
+    return await openInRoom(directory, reserve);
+  } catch (error) {
+    throw hasNoRoom(error) ? diskFull(directory, { cause: error }) : error;
+  }
+}
+
+const hasNoRoom = (error: unknown) => ["ENOSPC", "EDQUOT"].includes(String((error as NodeJS.ErrnoException).code));
+
+async function openInRoom(directory: string, reserve: number): Promise<OpenPglite> {
   await mkdir(directory, { recursive: true, mode: 0o700 });
   // Files inside are 0666 (PGlite knows no umask): the folder keeps others out.
   await chmod(directory, 0o700);

@@ -16,6 +16,8 @@ async function withDirectory(use: (directory: string) => Promise<void>): Promise
   }
 }
 
+const settingsIn = (directory: string) => () => ({ vaultDir: directory, adminDir: directory });
+
 test("shows help and ends with 0", async () => {
   const { code, out, err } = await run(["--help"]);
   assert.is(code, 0);
@@ -85,7 +87,7 @@ for (const [what, argv] of [
 
 test("says what to do where there is no vault, without making one", () =>
   withDirectory(async (directory) => {
-    const settings = () => ({ vaultDir: join(directory, "nowhere") });
+    const settings = settingsIn(join(directory, "nowhere"));
     const { code, err } = await run(["projects", "list", "--json"], { settings });
     assert.is(code, 1);
     assert.is(JSON.parse(err).code, "vault_missing");
@@ -93,7 +95,7 @@ test("says what to do where there is no vault, without making one", () =>
 
 test("says what to do where the administrator has not logged in", () =>
   withDirectory(async (directory) => {
-    const { code, err } = await run(["admin", "peers", "list"], { settings: () => ({ vaultDir: directory }) });
+    const { code, err } = await run(["admin", "peers", "list"], { settings: settingsIn(directory) });
     assert.is(code, 1);
     assert.match(err, "error not_logged_in");
     assert.match(err, "concordat admin login ORIGIN");
@@ -103,7 +105,7 @@ test("names the file that cannot be read", () =>
   withDirectory(async (directory) => {
     const file = join(directory, "project.json");
     const argv = ["projects", "create", "--file", file, "--json"];
-    const { code, err } = await run(argv, { settings: () => ({ vaultDir: directory }) });
+    const { code, err } = await run(argv, { settings: settingsIn(directory) });
     assert.is(code, 1);
     assert.is(JSON.parse(err).code, "unreadable_file");
     assert.is(JSON.parse(err).file, file);
@@ -118,7 +120,7 @@ test("says that an instance does not answer", () =>
   withDirectory(async (directory) => {
     // Port 1 of loopback: nothing listens there.
     const argv = ["admin", "login", "http://127.0.0.1:1", "--json"];
-    const { code, err } = await run(argv, { settings: () => ({ vaultDir: directory }), answers: ["a password"] });
+    const { code, err } = await run(argv, { settings: settingsIn(directory), answers: ["a password"] });
     assert.is(code, 1);
     assert.is(JSON.parse(err).code, "instance_unreachable");
     assert.is(JSON.parse(err).origin, "http://127.0.0.1:1");

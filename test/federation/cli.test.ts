@@ -29,12 +29,18 @@ test.after(async () => {
 });
 
 const vaultOf = (person: string) => join(directory, person);
+const adminDirOf = (person: string) => join(directory, `${person}.logins`);
+const settingsOf = (person: string, passphrase: string) => () => ({
+  vaultDir: vaultOf(person),
+  adminDir: adminDirOf(person),
+  passphrase,
+});
 const fileOf = (name: string) => join(directory, name);
 const hostOf = (node: TestNode) => new URL(node.origin).host;
 
 /** A command of `person`, who has a vault and logins of their own. */
 const command = (person: string, ...argv: string[]): Promise<Run> =>
-  run(argv, { settings: () => ({ vaultDir: vaultOf(person), passphrase }), answers: ["not-a-secret-in-a-test"] });
+  run(argv, { settings: settingsOf(person, passphrase), answers: ["not-a-secret-in-a-test"] });
 
 /** What a command prints with `--json`; it must succeed. */
 async function result(person: string, ...argv: string[]): Promise<JsonObject> {
@@ -57,13 +63,23 @@ test("an administrator logs in, and the token is readable by its owner alone", a
   const logged = await result("admin-ouest", "admin", "login", `${ouest.origin}/`);
   assert.is(logged.origin, ouest.origin);
   await result("admin-lyon", "admin", "login", lyon.origin);
-  assert.is((await stat(join(vaultOf("admin-ouest"), "admin.json"))).mode & 0o777, 0o600);
-  assert.is((await stat(vaultOf("admin-ouest"))).mode & 0o777, 0o700);
+  assert.is((await stat(join(adminDirOf("admin-ouest"), "admin.json"))).mode & 0o777, 0o600);
+  assert.is((await stat(adminDirOf("admin-ouest"))).mode & 0o777, 0o700);
+});
+
+test("a login holds with another vault, and who has none learns which file was looked at", async () => {
+  const vaultDir = vaultOf("another vault");
+  const list = ["admin", "peers", "list", "--json"];
+  const known = await run(list, { settings: () => ({ vaultDir, adminDir: adminDirOf("admin-ouest") }) });
+  assert.is(known.code, 0, known.err);
+  const unknown = await run(list, { settings: () => ({ vaultDir, adminDir: adminDirOf("nobody") }) });
+  assert.is(JSON.parse(unknown.err).code, "not_logged_in");
+  assert.is(JSON.parse(unknown.err).file, join(adminDirOf("nobody"), "admin.json"));
 });
 
 test("a wrong password is refused with the code of the node", async () => {
   const { code, err } = await run(["admin", "login", ouest.origin, "--json"], {
-    settings: () => ({ vaultDir: vaultOf("nobody"), passphrase }),
+    settings: settingsOf("nobody", passphrase),
     answers: ["wrong"],
   });
   assert.is(code, 1);

@@ -189,9 +189,19 @@ refuse("a keyid without a fragment", 401, "signature_key", "count", () => post({
 
 refuse("another key's signature", 401, "signature_invalid", "entry", () => post({ privateKey: otherRsa }));
 refuse("signed for another path", 401, "signature_invalid", "entry", () => post({ signedTarget: "/actor/inbox" }));
-refuse("signed for another method", 401, "signature_invalid", "entry", () =>
-  post({ signature: (header) => header, signedTarget: "/inbox?x=1" }),
-);
+refuse("signed for another query", 401, "signature_invalid", "entry", () => post({ signedTarget: "/inbox?x=1" }));
+refuse("signed for another method", 401, "signature_invalid", "entry", async () => {
+  const activity = note();
+  const date = new Date();
+  let signed = "";
+  const keep = (header: string) => {
+    signed = header;
+    return header;
+  };
+  // Sent as what it was signed for, it is refused before anybody looks at the signature.
+  assert.is((await post({ method: "PUT", date, signature: keep }, activity)).status, 405);
+  return await post({ date, signature: () => signed }, activity);
+});
 refuse("signed for another host", 401, "signature_invalid", "entry", () => post({ signedHost: "other.example" }));
 refuse("sent to another host", 421, "wrong_host", "none", () => post({ host: "other.example" }));
 refuse("sent to another port of the host", 421, "wrong_host", "none", () => post({ host: "127.0.0.1" }));

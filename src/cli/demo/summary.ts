@@ -1,5 +1,5 @@
 /** What stands on the screen after the last step: what happened, and where to look. */
-import { dirname, join, relative } from "node:path";
+import { join, relative } from "node:path";
 import { createOutput, type Terminal } from "../output.ts";
 import type { FinishedStep } from "./progress.ts";
 import { type Cast, nodesOf } from "./scenario.ts";
@@ -22,7 +22,6 @@ export function showSummary(terminal: Terminal, cast: Cast, finished: readonly F
 function describeRunning(cast: Cast): string {
   const { ouest, rennes, hcl, aphp } = cast;
   const program = relative(process.cwd(), join(import.meta.dirname, "..", "..", "main.js"));
-  const directory = dirname(ouest.directory);
   const nodes = nodesOf(cast).map(
     ({ name, origin, passwordFile }) => `  ${name.padEnd(6)} ${origin}   user admin, password in ${passwordFile}`,
   );
@@ -33,7 +32,6 @@ function describeRunning(cast: Cast): string {
   ] as const;
   const vault = (platform: typeof rennes) =>
     `CONCORDAT_VAULT=${platform.vaultDirectory} CONCORDAT_VAULT_PASSPHRASE_FILE=${platform.passphraseFile}`;
-  const admin = `CONCORDAT_VAULT=${join(directory, "administrator")}`;
   return `
 The nodes are running:
 ${nodes.join("\n")}
@@ -46,9 +44,9 @@ Look around from another terminal:
   ${vault(hcl)} node ${program} projects show NCT02990195
   ${vault(aphp)} node ${program} projects list
   ${vault(rennes)} node ${program} receipts list
-  ${admin} node ${program} admin login ${ouest.origin} --password-file ${ouest.passwordFile}
-  ${admin} node ${program} admin deliveries list
-  ${admin} node ${program} admin audit verify
+  node ${program} admin login ${ouest.origin} --password-file ${ouest.passwordFile}
+  node ${program} admin deliveries list
+  node ${program} admin audit verify
 
 Ctrl-C ends the nodes and removes everything.
 `;

@@ -1,0 +1,157 @@
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import { sql } from "drizzle-orm";
+import * as assert from "uvu/assert";
+import { isUnavailable, openDatabase } from "../../src/storage/database.ts";
+import { startNode } from "../harness/node.ts";
+import { approveScripted, startPeer } from "../harness/peer.ts";
+import { freshDatabaseUrl, noPostgres } from "../harness/servers.ts";
+import { skipSuite, suite } from "../harness/suite.ts";
+import { until } from "../harness/until.ts";
+
+const url = (await freshDatabaseUrl()) ?? "";
+const test = url === "" ? skipSuite("a PostgreSQL that freezes", noPostgres) : suite("a PostgreSQL that freezes");
+
+/** What a request may take while the database is frozen, milliseconds: peers wait 10 s. */
+const patience = 8_000;
+/** More than the pool has connections. */
+const crowd = 25;
+
+/** Stands before PostgreSQL; frozen, it accepts connections and data and forwards nothing until it is thawed. */
+async function startProxy(target: URL) {
+  let frozen = false;
+  const sockets = new Set<Socket>();
+  const server = createServer((near) => {
+    const far = connect(Number(target.port || 5432), target.hostname);
+    for (const [from, to] of [
+      [near, far],
+      [far, near],
+    ] as const) {
+      sockets.add(from);
+      from.on("error", () => {});
+      from.on("close", () => {
+        sockets.delete(from);
+        if (!frozen) to.destroy();
+      });
+      from.on("data", (octets) => to.write(octets));
+      if (frozen) from.pause();
+    }
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const proxied = new URL(target);
+  proxied.hostname = "127.0.0.1";
+  proxied.port = String((server.address() as AddressInfo).port);
+  return {
+    url: proxied.href,
+    freeze() {
+      frozen = true;
+      for (const socket of sockets) socket.pause();
+    },
+    thaw() {
+      frozen = false;
+      for (const socket of sockets) socket.resume();
+    },
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+/** What `run` rejects with; a rejection that comes too late is no answer. */
+async function failureInTime(run: Promise<unknown>): Promise<unknown> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise((resolve) => {
+    timer = setTimeout(() => resolve("no answer in time"), patience);
+  });
+  const failure = run.then(
+    () => "it succeeded",
+    (error: unknown) => error,
+  );
+  const first = await Promise.race([failure, late]);
+  clearTimeout(timer);
+  return first;
+}
+
+test("fails every statement and transaction in time as unavailable, and works after the thaw", async () => {
+  await using proxy = await startProxy(new URL(url));
+  await using database = await openDatabase({ url: proxy.url });
+  const select = () => database.db.execute(sql`select 1`);
+  const transact = () => database.transaction((tx) => tx.execute(sql`select 1`));
+  await Promise.all(Array.from({ length: crowd }, transact));
+
+  let begun: () => void = () => {};
+  const inside = new Promise<void>((resolve) => {
+    begun = resolve;
+  });
+  let go: () => void = () => {};
+  const frozen = new Promise<void>((resolve) => {
+    go = resolve;
+  });
+  const interrupted = database.transaction(async (tx) => {
+    await tx.execute(sql`select 1`);
+    begun();
+    await frozen;
+    await tx.execute(sql`select 1`);
+  });
+  await inside;
+  proxy.freeze();
+  go();
+  const failures = await Promise.all(
+    [interrupted, ...Array.from({ length: crowd }, (_, n) => (n % 2 === 0 ? select() : transact()))].map(failureInTime),
+  );
+  assert.equal(
+    failures.filter((error) => !isUnavailable(error)),
+    [],
+  );
+
+  proxy.thaw();
+  await Promise.all(Array.from({ length: crowd }, transact));
+});
+
+test("answers 503 in time to every request, and serves again after the thaw", async () => {
+  await using proxy = await startProxy(new URL(url));
+  await using node = await startNode({ store: "postgres", environment: { CONCORDAT_DATABASE_URL: proxy.url } });
+  await using peer = await startPeer();
+  await approveScripted(node, peer);
+
+  proxy.freeze();
+  const signal = () => AbortSignal.timeout(patience);
+  const ask = [
+    async () => (await fetch(`${node.origin}/ready`, { signal: signal() })).status,
+    async () => (await node.admin.call("GET", "/peers")).status,
+    async () => (await node.admin.call("POST", "/platforms", { name: "Frozen", handle: "frozen" })).status,
+    async () => {
+      const activity = peer.activity({ type: "Follow", object: `${node.origin}/actor` });
+      return (await peer.post(node.origin, activity)).status;
+    },
+  ];
+  // One alone: logins to one account are judged one after the other.
+  const login = async () => {
+    const body = JSON.stringify({ username: "admin", password: "not-a-secret-in-a-test" });
+    const headers = { "content-type": "application/json" };
+    const answer = await fetch(`${node.origin}/api/v1/auth/login`, { method: "POST", body, headers, signal: signal() });
+    return answer.status;
+  };
+  const requests = Array.from({ length: crowd }, (_, n) => ask[n % ask.length]?.() ?? Promise.resolve(0));
+  requests.push(login());
+  const answers = await Promise.all(
+    requests.map((request) =>
+      failureInTime(
+        request.then((status) => {
+          throw status;
+        }),
+      ),
+    ),
+  );
+  assert.equal(
+    answers.map((status, n) => `${n}: ${String(status)}`).filter((line) => !line.endsWith(" 503")),
+    [],
+  );
+  assert.is((await fetch(`${node.origin}/health`)).status, 200);
+
+  proxy.thaw();
+  await until("the node is ready", async () => (await fetch(`${node.origin}/ready`)).status === 200);
+  assert.is((await node.admin.call("GET", "/peers")).status, 200);
+});
+
+test.run();

@@ -1,0 +1,71 @@
+import { mkdtemp, rm, stat } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import * as assert from "uvu/assert";
+import { type Config, readConfig } from "../src/config.ts";
+import { createNode, forgetFirstPassword, readNode } from "../src/node.ts";
+import { logIn } from "./harness/rest.ts";
+import { suite } from "./harness/suite.ts";
+
+const test = suite("a node's first start");
+
+let dataDir: string;
+test.before.each(async () => {
+  dataDir = await mkdtemp(join(tmpdir(), "concordat-first-"));
+});
+test.after.each(() => rm(dataDir, { recursive: true, force: true }));
+
+const configFor = (port: number): Config =>
+  readConfig(
+    {
+      CONCORDAT_ORIGIN: `http://127.0.0.1:${port}`,
+      CONCORDAT_LISTEN: `127.0.0.1:${port}`,
+      CONCORDAT_DATA_DIR: dataDir,
+      CONCORDAT_LOG_LEVEL: "silent",
+    },
+    { cwd: dataDir },
+  );
+
+/** A port that is taken until `free` is called. */
+async function takePort(): Promise<{ readonly port: number; free(): Promise<void> }> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as { port: number };
+  return { port, free: () => new Promise((resolve) => server.close(() => resolve())) };
+}
+
+test("that fails at its port loses no password", async () => {
+  const taken = await takePort();
+  const config = configFor(taken.port);
+  await assertRejects(createNode(config), "listen_in_use");
+  await taken.free();
+  const node = await createNode(config);
+  try {
+    const path = join(dataDir, "admin-password");
+    assert.is((await stat(path)).mode & 0o777, 0o600);
+    const { firstPassword } = node;
+    assert.ok(firstPassword);
+    assert.ok((await logIn(node.origin, "admin", firstPassword)).token);
+    await forgetFirstPassword(config);
+    await assertRejects(stat(path), "ENOENT");
+  } finally {
+    await node.close();
+  }
+});
+
+test("is what makes the keys: asking for those of a node that is not there makes none", async () => {
+  const config = configFor(8000);
+  await assertRejects(readNode(config), "node_missing");
+  await assertRejects(stat(join(dataDir, "node-keys.json")), "ENOENT");
+});
+
+async function assertRejects(promise: Promise<unknown>, code: string): Promise<void> {
+  const error = await promise.then(
+    () => null,
+    (reason: { code?: unknown }) => reason,
+  );
+  assert.is(error?.code, code);
+}
+
+test.run();
