@@ -25,7 +25,7 @@ export function createPeerKeyRefresh(dependencies: PeerKeyDependencies): Refresh
   const running = new Map<string, Promise<PeerRow>>();
   return async (peer) => {
     const current = running.get(peer.id);
-    if (current) return await current;
+    if (current !== undefined) return await current;
     const refetch = refreshKeys(dependencies, peer).finally(() => running.delete(peer.id));
     running.set(peer.id, refetch);
     return await refetch;

@@ -22,6 +22,7 @@ import {
   rejectPeer,
   rememberFollow,
   rememberFollowIn,
+  repinPeer,
   requestPeer,
   resumePeer,
   revokePeer,
@@ -126,10 +127,39 @@ export async function approvePeering(
   id: string,
   fingerprint: string | undefined,
 ): Promise<Peer> {
+  const before = await getPeer(dependencies.database.db, caller, id);
+  if (before.state === "suspended") return await reapprovePeering(dependencies, caller, before, fingerprint);
   return await commitChange(dependencies, async (tx, context) => {
     const peer = await approvePeer(tx, caller, id, { fingerprint, now: context.now });
     const lanes = await acceptFollow(tx, context, dependencies.keys, peer, peer.followIn as string);
     return { value: await getPeer(tx, caller, id), lanes };
+  });
+}
+
+/**
+ * Approves a peer anew whose keys changed without a chain that holds: the fingerprint that the administrator compared
+ * must be that of the actor as it is now.
+ * @throws {Problem} `state_conflict` without a fingerprint, `fingerprint_mismatch`, `actor_unreachable`, `actor_refused`
+ */
+async function reapprovePeering(
+  dependencies: PeeringDependencies,
+  caller: Caller,
+  held: Peer,
+  fingerprint: string | undefined,
+): Promise<Peer> {
+  const actor = await fetchInstanceActor(dependencies.fetcher, held.origin);
+  if (fingerprint === undefined) {
+    throw new Problem("state_conflict", "Compare the fingerprint that the peer shows now, and approve with it.", {
+      state: held.state,
+      fingerprint: actor.fingerprint,
+    });
+  }
+  if (fingerprint !== actor.fingerprint) throw new Problem("fingerprint_mismatch");
+  return await commitChange(dependencies, async (tx, { now }) => {
+    const row = await readPeerRow(tx, held.id);
+    await repinPeer(tx, row, { actor, seq: Array.isArray(actor.keyChain) ? actor.keyChain.length : 0, now });
+    await resumePeer(tx, caller, held.id, now);
+    return { value: await getPeer(tx, caller, held.id), lanes: [held.id] };
   });
 }
 
@@ -164,7 +194,8 @@ export async function resumePeering(dependencies: PeeringDependencies, caller: C
 export async function revokePeering(dependencies: PeeringDependencies, caller: Caller, id: string): Promise<Peer> {
   return await commitChange(dependencies, async (tx, context) => {
     const peer = await endPeering(tx, caller, await readPeerRow(tx, id), context.now);
-    const [type, follow] = peer.followOut === null ? ["Reject", peer.followIn] : ["Undo", peer.followOut];
+    // Theirs, where there is one: they know what they sent, but may have asked us without ever opening what we sent.
+    const [type, follow] = peer.followIn === null ? ["Undo", peer.followOut] : ["Reject", peer.followIn];
     const told = follow === null ? null : await appendBetweenNodes(tx, context, peer, type as string, follow);
     return { value: await getPeer(tx, caller, id), lanes: told?.lanes ?? [] };
   });

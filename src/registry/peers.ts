@@ -105,7 +105,9 @@ export async function requestPeer(
 ): Promise<PeerRow> {
   const before = await findPeer(tx, origin);
   if (before && ["approved", "suspended", "pending_out"].includes(before.state)) throw wrongState(before, "requested");
-  const change = { ...pinOf(actor), state: "pending_out" as const, requestedAt: now, openedAt: now };
+  // The Follow of a peering that ended names nothing any more; one that waits to be approved does.
+  const ended = before?.state === "pending_in" ? {} : { followIn: null };
+  const change = { ...pinOf(actor), ...ended, state: "pending_out" as const, requestedAt: now, openedAt: now };
   const [row] = await tx
     .insert(peers)
     .values({ id: mintUuid(), origin, policy: defaultPolicy, createdAt: now, ...change })
@@ -148,7 +150,7 @@ export async function storeFollow(tx: Tx, caller: Caller, request: FollowRequest
     .values({ id: mintUuid(), origin, state: "pending_in", policy: defaultPolicy, createdAt: now })
     .onConflictDoUpdate({
       target: peers.origin,
-      set: { state: "pending_in", openedAt: null, followIn: null },
+      set: { state: "pending_in", openedAt: null, followIn: null, followOut: null },
       setWhere: inArray(peers.state, ["rejected", "revoked"]),
     })
     .returning({ id: peers.id });
