@@ -223,11 +223,22 @@ test("after a revocation a new Follow is pending again; approved, both share ane
   await untilRevision(ouest, ofSouth);
 });
 
-test("who was followed revokes by a Reject", async () => {
+test("who was followed revokes by a Reject of the newest Follow, not by an Undo of one that ended before", async () => {
   await verbOf(west, south)("revoke");
   await until("the Reject arrives", async () => (await stateOf(south, west)) === "revoked");
   const [sent] = await west.admin.list(`/deliveries?peer=${encodeURIComponent(south.origin)}`);
   assert.is(sent?.type, "Reject");
+});
+
+test("a peering that began by asking, instead of opening what the other asked, is ended by either side", async () => {
+  await west.admin.ok("POST", "/peers", { origin: south.origin });
+  await until("the request arrives", async () => (await stateOf(south, west)) === "pending_in");
+  await south.admin.ok("POST", "/peers", { origin: west.origin });
+  const approved = async () => [await stateOf(west, south), await stateOf(south, west)];
+  await until("both are peers", async () => (await approved()).every((state) => state === "approved"));
+  await settle(west, south);
+  await verbOf(west, south)("revoke");
+  await until("the other side hears of it", async () => (await stateOf(south, west)) === "revoked");
 });
 
 /** After a revocation: it follows once more, and the administrator opens and approves. */
