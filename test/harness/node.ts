@@ -201,7 +201,7 @@ async function openChild({ environment, origin, dataDir, text }: Base): Promise<
         if (hasEnded(child)) return "ended";
         return (await fetch(`${origin}/ready`)).ok && "ready";
       },
-      60_000,
+      120_000,
     );
     if (hasEnded(child)) throw new Error(`the node ended with ${child.exitCode ?? child.signalCode}`);
   } catch (error) {
@@ -246,7 +246,7 @@ export async function settle(...nodes: readonly TestNode[]): Promise<void> {
       async () => {
         return (await node.admin.list("/deliveries?state=queued")).length === 0;
       },
-      60_000,
+      120_000,
     );
   }
 }
