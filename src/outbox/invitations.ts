@@ -40,9 +40,9 @@ export async function invitePeer(
 /** Opens and approves every peer that waits with a good token; what cannot be reached now waits for the next time. */
 export async function admitInvited(dependencies: PeeringDependencies): Promise<void> {
   const { database, clock } = dependencies;
-  for (const { peerId, origin, invitationId } of await listInvited(database.db, clock())) {
+  for (const { peerId, origin, invitationId, tokenHash } of await listInvited(database.db, clock())) {
     try {
-      const opened = await openPeering(dependencies, system, peerId);
+      const opened = await openPeering(dependencies, system, peerId, tokenHash);
       if (!opened.signature_verified) continue;
       await commitChange(dependencies, async (tx, context) => {
         if (!(await burnInvitation(tx, invitationId, origin, context.now))) return { value: undefined, lanes: [] };

@@ -73,12 +73,14 @@ export async function requestPeering(
 
 /**
  * Opens a stranger's Follow: fetches the actor that it names, and judges the stored signature at its arrival time.
+ * With `invitationHash` only a Follow that carries that token counts: anybody may have sent the token in its name.
  * @throws {Problem} `not_found`, `state_conflict`, `actor_unreachable`, `actor_refused`, `weak_key`
  */
 export async function openPeering(
   dependencies: PeeringDependencies,
   caller: Caller,
   id: string,
+  invitationHash?: string,
 ): Promise<Peer & { readonly signature_verified: boolean }> {
   const { database } = dependencies;
   const { origin, state } = await getPeer(database.db, caller, id);
@@ -90,7 +92,10 @@ export async function openPeering(
   const follows = await listFollows(database.db, origin);
   const actor = await fetchInstanceActor(dependencies.fetcher, origin);
   let followIn: string | null = null;
-  for (const follow of follows) followIn ??= await judgeFollow(dependencies, actor, follow);
+  for (const follow of follows) {
+    if (invitationHash !== undefined && follow.invitationHash !== invitationHash) continue;
+    followIn ??= await judgeFollow(dependencies, actor, follow);
+  }
   return await commitChange(dependencies, async (tx, { now }) => {
     await recordOpened(tx, caller, id, { actor, followIn, now });
     return { value: { ...(await getPeer(tx, caller, id)), signature_verified: followIn !== null }, lanes: [] };

@@ -31,7 +31,12 @@ const isGood = (now: Date) => and(isNull(invitations.usedAt), gt(invitations.exp
 /** Peers that wait with a token that is good and meant for them. */
 export async function listInvited(tx: Tx, now: Date) {
   return await tx
-    .selectDistinct({ peerId: peers.id, origin: peers.origin, invitationId: invitations.id })
+    .selectDistinct({
+      peerId: peers.id,
+      origin: peers.origin,
+      invitationId: invitations.id,
+      tokenHash: invitations.tokenHash,
+    })
     .from(followRequests)
     .innerJoin(invitations, eq(invitations.tokenHash, followRequests.invitationHash))
     .innerJoin(peers, eq(peers.origin, followRequests.origin))
