@@ -69,8 +69,10 @@ type SettingName = (typeof settingNames)[number];
 type Environment = Readonly<Record<string, string | undefined>>;
 
 const prefix = "CONCORDAT_";
-/** Not a node's: the tests', the client's vault, and what Kubernetes injects for a service called concordat. */
-const foreign = /^CONCORDAT_(?:TEST_|VAULT|SERVICE_|PORT)/;
+/** Nobody's setting: the tests', and what Kubernetes injects for a service called concordat. */
+const notOurs = /^CONCORDAT_(?:TEST_|SERVICE_|PORT)/;
+/** Not a node's: those, and the client's. */
+const foreign = new RegExp(`${notOurs.source}|^CONCORDAT_VAULT`);
 
 /** Passwords that were published with some software or other; digits and signs around the word make none better. */
 const wellKnownPassword =
@@ -134,12 +136,27 @@ export function readCliConfig(environment: Environment = process.env): CliConfig
     throw new ConfigError("CONCORDAT_VAULT_PASSPHRASE", "is given twice, itself and as _FILE: keep one.");
   }
   const passphrase = file === undefined ? given : readSecretFile("CONCORDAT_VAULT_PASSPHRASE_FILE", file);
+  refuseUnknownOfClient(environment);
   const adminDir = join(homedir(), ".concordat");
   return {
     vaultDir: resolve(dir ?? adminDir),
     adminDir,
     ...(passphrase === undefined ? {} : { passphrase }),
   };
+}
+
+/** Settings of the client, without the prefix. */
+const clientSettingNames = ["VAULT", "VAULT_PASSPHRASE", "VAULT_PASSPHRASE_FILE"];
+
+/** A name that neither the client nor a node has: a vault that is named wrongly must not become one elsewhere. */
+function refuseUnknownOfClient(environment: Environment): void {
+  for (const variable of Object.keys(definedOnly(environment))) {
+    if (!variable.startsWith(prefix) || notOurs.test(variable)) continue;
+    const name = variable.slice(prefix.length);
+    const known: readonly string[] = [...clientSettingNames, ...settingNames];
+    if (known.includes(name) || known.includes(name.replace(/_FILE$/, ""))) continue;
+    throw new ConfigError(variable, `is not a setting.${suggest(name, known)}`);
+  }
 }
 
 function readDotEnv(cwd: string): Environment {
@@ -178,8 +195,8 @@ function readSecretFile(variable: string, path: string): string {
 }
 
 /** The nearest name, when it is near. */
-function suggest(name: string): string {
-  const [nearest] = settingNames
+function suggest(name: string, names: readonly string[] = settingNames): string {
+  const [nearest] = names
     .map((candidate) => ({ candidate, distance: editDistance(name, candidate) }))
     .sort((a, b) => a.distance - b.distance);
   return nearest && nearest.distance <= 4 ? ` Do you mean ${prefix}${nearest.candidate}?` : "";

@@ -324,6 +324,28 @@ test("the client's vault is in the home directory, or where CONCORDAT_VAULT says
   assert.is(readCliConfig({ CONCORDAT_VAULT_PASSPHRASE_FILE: file }).passphrase, "from a file");
 });
 
+test("the client refuses a name that neither it nor a node has, and suggests the near one", () => {
+  const misspelt = refusalOf(() => readCliConfig({ CONCORDAT_VALT: "/v" }));
+  assert.is(misspelt.setting, "CONCORDAT_VALT");
+  assert.match(misspelt.message, "Do you mean CONCORDAT_VAULT?");
+  const near = refusalOf(() => readCliConfig({ CONCORDAT_VAULT_PASPHRASE: "p" }));
+  assert.match(near.message, "Do you mean CONCORDAT_VAULT_PASSPHRASE?");
+  const others = {
+    CONCORDAT_ORIGIN: "x",
+    CONCORDAT_NODE_KEYS_FILE: "/k",
+    CONCORDAT_PORT_80_TCP: "x",
+    CONCORDAT_TEST_X: "x",
+  };
+  assert.equal(readCliConfig(others), readCliConfig({}));
+});
+
+test(".env.example tells of the client's settings as text, since the client does not read .env", () => {
+  const text = readFileSync(join(process.cwd(), ".env.example"), "utf8");
+  for (const name of ["VAULT", "VAULT_PASSPHRASE", "VAULT_PASSPHRASE_FILE"]) {
+    assert.match(text, new RegExp(`^# CONCORDAT_${name}: `, "m"));
+  }
+});
+
 test("refuses a passphrase that is given twice or whose file cannot be read", () => {
   const twice = { CONCORDAT_VAULT_PASSPHRASE: "p", CONCORDAT_VAULT_PASSPHRASE_FILE: "/nowhere" };
   assert.is(refusalOf(() => readCliConfig(twice)).setting, "CONCORDAT_VAULT_PASSPHRASE");

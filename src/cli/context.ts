@@ -1,5 +1,5 @@
 /** What every command is given. */
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import type { Output } from "./output.ts";
 import type { Prompt } from "./prompt.ts";
 
@@ -16,17 +16,17 @@ export interface CliContext {
   readonly clock: () => Date;
 }
 
+/** Accepted before a command as well as after it; that it was given is read from `CliContext.output`. */
+export const jsonOption = () => new Option("--json", "print JSON for scripts, errors too");
+
 /** A group of commands; without one of them it shows its help and is wrong usage. */
 export function addGroup(parent: Command, name: string, description: string): Command {
-  return parent.command(name).description(description);
+  return parent.command(name).description(description).addOption(jsonOption());
 }
 
 /** A command that does something; every one has `--json`. */
 export function addCommand(parent: Command, nameAndArguments: string, description: string): Command {
-  return parent
-    .command(nameAndArguments)
-    .description(description)
-    .option("--json", "print JSON for scripts, errors too");
+  return parent.command(nameAndArguments).description(description).addOption(jsonOption());
 }
 
 /** A command that acts on one membership, or on all of them. */

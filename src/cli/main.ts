@@ -3,7 +3,7 @@ import { Command, CommanderError } from "commander";
 import { type CliConfig, readCliConfig } from "../config.ts";
 import { version } from "../version.ts";
 import { addAdminCommands } from "./admin.ts";
-import type { CliContext } from "./context.ts";
+import { type CliContext, jsonOption } from "./context.ts";
 import { addNodeCommands } from "./node-commands.ts";
 import { createOutput, processTerminal, reportError, type Terminal } from "./output.ts";
 import { addPlatformCommands } from "./platform.ts";
@@ -63,6 +63,7 @@ function createProgram(context: CliContext, terminal: Terminal): Command {
   const program = new Command("concordat")
     .description("A peer-to-peer federated node for health data platforms, and its clients.")
     .version(version)
+    .addOption(jsonOption())
     .exitOverride()
     .configureOutput({
       writeOut: (text) => terminal.out(text),

@@ -9,9 +9,9 @@ export function addNodeCommands(program: Command, context: CliContext): void {
   });
   addCommand(program, "demo", "three nodes on loopback, real example data, the whole scenario step by step")
     .option("--once", "end after the last step instead of leaving the nodes running")
-    .action(async (options: { once?: true; json?: true }) => {
+    .action(async (options: { once?: true }) => {
       const { runDemo } = await import("./demo.ts");
-      await runDemo(options);
+      await runDemo({ ...options, json: context.output.json });
     });
   addCommand(program, "migrate", "bring the database to the schema of this program").action(async () => {
     const { migrate } = await import("./serve.ts");

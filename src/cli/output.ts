@@ -30,7 +30,7 @@ export interface Column<T> {
 
 export interface Output {
   readonly json: boolean;
-  /** A list: a table for people, an array for scripts. */
+  /** A list: a table for people, or `empty` when it has no rows (nothing when that is ""); an array for scripts. */
   table<T>(rows: readonly T[], columns: readonly Column<T>[], empty: string): void;
   /** One thing: its fields for people, `value` for scripts. */
   record(value: unknown, fields: readonly (readonly [string, unknown])[]): void;
@@ -46,7 +46,7 @@ export function createOutput(terminal: Terminal, json: boolean): Output {
     json,
     table(rows, columns, empty) {
       if (json) document(rows);
-      else if (rows.length === 0) terminal.err(`${empty}\n`);
+      else if (rows.length === 0) terminal.err(empty === "" ? "" : `${empty}\n`);
       else terminal.out(formatTable(rows, columns, terminal));
     },
     record(value, fields) {
@@ -78,7 +78,9 @@ interface ErrorReport extends Record<string, unknown> {
 
 function describeError(error: unknown): { readonly exit: 1 | 2; readonly report: ErrorReport } {
   if (error instanceof CommanderError) {
-    return { exit: 2, report: { code: "usage", message: error.message.replace(/^error: /, "") } };
+    // A group without a command: commander has shown its help, and has nothing to say.
+    const said = error.code === "commander.help" ? "name one of its commands" : error.message.replace(/^error: /, "");
+    return { exit: 2, report: { code: "usage", message: `${said}\n--help after a command or a group tells more.` } };
   }
   if (error instanceof ConcordatError) {
     const { code, message } = error;
@@ -156,6 +158,19 @@ function formatTable<T>(rows: readonly T[], columns: readonly Column<T>[], termi
 
 function fit(text: string, width: number): string {
   return text.length <= width ? text.padEnd(width) : `${text.slice(0, width - 1)}…`;
+}
+
+/** Text broken at spaces into lines of at most `width`, each but the first indented; a longer word stays whole. */
+export function wrap(text: string, width: number, indent: number): string {
+  const lines: string[] = [];
+  let line = "";
+  for (const word of text.split(" ")) {
+    if (line !== "" && line.length + 1 + word.length > width) {
+      lines.push(line);
+      line = word;
+    } else line = line === "" ? word : `${line} ${word}`;
+  }
+  return [...lines, line].join(`\n${" ".repeat(indent)}`);
 }
 
 function formatFields(fields: readonly (readonly [string, unknown])[]): string {

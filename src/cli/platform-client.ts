@@ -17,5 +17,9 @@ export async function openClient(context: CliContext): Promise<Client> {
 export function reportMissing(unreachable: readonly MissingInstance[]): void {
   if (unreachable.length === 0) return;
   const names = unreachable.map(({ instance, message }) => `${instance} (${message})`);
-  throw new CliError("instances_missing", `The list is without what is on ${names.join(", ")}`, { unreachable });
+  throw new CliError(
+    "instances_missing",
+    `The list is without what is on ${names.join(", ")}. Try again when \`concordat instances\` shows it active; where the access key ended, join again with another one.`,
+    { unreachable },
+  );
 }

@@ -1,12 +1,12 @@
 /** `join`, `instances`, `vault status`: memberships of this vault. */
 import type { Command } from "commander";
 import { createClient } from "../sdk/client.ts";
-import { joinInstance, listInstances } from "../sdk/memberships.ts";
+import { checkAccess, joinInstance, listInstances, refuseOtherIdentity } from "../sdk/memberships.ts";
 import { parseOrigin } from "./arguments.ts";
 import { addCommand, addGroup, type CliContext } from "./context.ts";
 import { openClient } from "./platform-client.ts";
 import { readSecret } from "./prompt.ts";
-import { openOrCreateVault, openOwnVault } from "./vault-access.ts";
+import { hasOwnVault, openOrCreateVault, openOwnVault } from "./vault-access.ts";
 
 export function addJoinCommands(program: Command, context: CliContext): void {
   const { output } = context;
@@ -22,9 +22,12 @@ export function addJoinCommands(program: Command, context: CliContext): void {
         option: "--access-key-file",
         question: `Access key of ${handle} at ${origin}`,
       });
+      const request = { origin, handle, accessKey };
+      // Before a vault is made: a join that is refused leaves none behind.
+      if (!(await hasOwnVault(context))) refuseOtherIdentity(await checkAccess(context, request), []);
       const vault = await openOrCreateVault(context);
       const client = createClient({ vault, fetch: context.fetch, clock: context.clock });
-      const joined = await joinInstance(client, { origin, handle, accessKey });
+      const joined = await joinInstance(client, request);
       output.record(joined, [
         ["instance", origin],
         ["platform", `${joined.handle} (${joined.name})`],

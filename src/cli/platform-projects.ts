@@ -43,7 +43,7 @@ export function addProjectCommands(program: Command, context: CliContext): void 
           { title: "status", value: (row) => row.status },
           { title: "rev", value: (row) => row.revision },
         ],
-        "There are no projects yet: concordat projects create --file project.json",
+        unreachable.length > 0 ? "" : "There are no projects yet: concordat projects create --file project.json",
       );
       reportMissing(unreachable);
     });

@@ -26,7 +26,7 @@ export function addReceiptCommands(program: Command, context: CliContext): void 
           { title: "received", value: (row) => String(row.received_at).slice(0, 19), whole: true },
           { title: "activity", value: (row) => row.activity },
         ],
-        "There are no receipts yet.",
+        unreachable.length > 0 ? "" : "There are no receipts yet.",
       );
       reportMissing(unreachable);
     });

@@ -7,7 +7,7 @@ import { actorIds } from "../protocol/ids.ts";
 import type { JsonObject } from "../protocol/objects.ts";
 import { type Client, ClientError } from "./client.ts";
 import { readOwnKeys } from "./own-keys.ts";
-import { logIn } from "./rest.ts";
+import { createRestClient, logIn, type RestDependencies, RestError } from "./rest.ts";
 import type { Membership, OwnKey, VaultState } from "./vault.ts";
 
 const secondsPerDay = 86_400;
@@ -25,16 +25,37 @@ export interface Joined {
   readonly bundle_seq: number;
 }
 
+export interface AccessRequest {
+  readonly origin: string;
+  readonly handle: string;
+  readonly accessKey: string;
+}
+
+/** What an instance says of the platform that an access key opens. */
+export interface PlatformAccess {
+  readonly platformId: string;
+  readonly handle: string;
+  readonly actor: string;
+  readonly name: string;
+  /** Of the identity that joined before; null when none did. */
+  readonly fingerprint: string | null;
+}
+
 /**
- * Joins an instance, or joins it again with another access key: logs in, makes an identity where the vault has none,
- * keeps all of it in the vault, then publishes key bundle and membership.
+ * Logs in with an access key and asks which platform it is for; publishes nothing and needs no vault.
  * @throws {RestError} @throws {ClientError} `not_a_platform`, `unexpected_actor`
  */
-export async function joinInstance(
-  client: Client,
-  { origin, handle, accessKey }: { readonly origin: string; readonly handle: string; readonly accessKey: string },
-): Promise<Joined> {
-  const { answer } = await logIn({ ...client, origin }, { username: handle, password: accessKey });
+export async function checkAccess(
+  dependencies: Omit<RestDependencies, "origin">,
+  { origin, handle, accessKey }: AccessRequest,
+): Promise<PlatformAccess> {
+  const at = { ...dependencies, origin };
+  const { token, answer } = await logIn(at, { username: handle, password: accessKey }).catch((error: unknown) => {
+    if (!(error instanceof RestError && error.code === "invalid_credentials")) throw error;
+    const { code, status, members } = error;
+    const message = `${origin} does not accept this handle or access key; ask its administrator for a valid one.`;
+    throw new RestError(code, message, { origin, status, members, cause: error });
+  });
   const { platform } = answer;
   if (platform === null) throw new ClientError("not_a_platform", `${handle} is no platform of ${origin}.`);
   const actor = actorIds.platform(origin, platform.handle);
@@ -45,32 +66,67 @@ export async function joinInstance(
       `${origin} says that ${handle} is ${platform.uri}; nothing was published.`,
     );
   }
+  const view = (await createRestClient(at, { token }).request("GET", `/platforms/${platform.id}`)) as JsonObject & {
+    readonly key_bundle?: { readonly fingerprint: string } | null;
+  };
+  return {
+    platformId: platform.id,
+    handle: platform.handle,
+    actor,
+    name: String(view.name),
+    fingerprint: view.key_bundle?.fingerprint ?? null,
+  };
+}
+
+/**
+ * An instance that knows the platform by another identity would refuse this one's keys: said before anything is made.
+ * @throws {ClientError} `content_conflict`
+ */
+export function refuseOtherIdentity(access: PlatformAccess, own: readonly OwnKey[]): void {
+  const known = access.fingerprint;
+  if (known === null || own.some((key) => fingerprint(key.publicJwk) === known)) return;
+  throw new ClientError(
+    "content_conflict",
+    `${access.actor} has joined with another identity; nothing was published. Use the vault that holds that identity.`,
+    { known_fingerprint: known },
+  );
+}
+
+/**
+ * Joins an instance, or joins it again with another access key: logs in, makes an identity where the vault has none,
+ * keeps all of it in the vault, then publishes key bundle and membership.
+ * @throws {RestError} @throws {ClientError} `not_a_platform`, `unexpected_actor`, `content_conflict`
+ */
+export async function joinInstance(client: Client, request: AccessRequest): Promise<Joined> {
+  const { origin, accessKey } = request;
+  const access = await checkAccess(client, request);
+  const { actor } = access;
+  const held = await client.vault.read();
+  refuseOtherIdentity(access, held.identity === null ? [] : [held.identity, ...held.retiredIdentities]);
   const now = client.clock();
   const created = await ensureIdentity(client, now);
   const known = await client.vault.read();
   const { identity } = readOwnKeys(known);
   const membership: Membership = {
     origin,
-    handle: platform.handle,
+    handle: access.handle,
     actor,
-    platformId: platform.id,
-    name: platform.handle,
+    platformId: access.platformId,
+    name: access.name,
     accessKey,
     joinedAt: known.memberships.find((one) => one.actor === actor)?.joinedAt ?? now.toISOString(),
     membership: await createMembership({ actor, identity, now: secondsOf(now), lifetime: lifetimeSeconds }),
   };
-  const view = (await client.rest(membership).request("GET", `/platforms/${platform.id}`)) as JsonObject;
-  const named = { ...membership, name: String(view.name) };
   // Into the vault before it is published: what others know of us, we can always repeat.
   const state = await client.vault.update((before) => ({
     ...before,
-    memberships: [...before.memberships.filter((one) => one.actor !== actor), named],
+    memberships: [...before.memberships.filter((one) => one.actor !== actor), membership],
   }));
-  await publishKeys(client, named);
+  await publishKeys(client, membership);
   return {
     origin,
-    handle: named.handle,
-    name: named.name,
+    handle: membership.handle,
+    name: membership.name,
     actor,
     fingerprint: fingerprint(identity.publicJwk),
     identity_created: created,

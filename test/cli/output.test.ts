@@ -1,4 +1,5 @@
 import * as assert from "uvu/assert";
+import { formatStep } from "../../src/cli/demo/progress.ts";
 import { createOutput, printable, reportError, type Terminal } from "../../src/cli/output.ts";
 import { Problem } from "../../src/errors.ts";
 import { suite } from "../harness/suite.ts";
@@ -97,6 +98,18 @@ test("shows where a defect is, not as if it were a refusal", () => {
   assert.is(reportError(kept, false, new TypeError("x is not a function")), 1);
   assert.match(written.err, "error internal: TypeError: x is not a function");
   assert.match(written.err, "output.test");
+});
+
+test("shows a step of the demo within the terminal's width, with nothing cut", () => {
+  const said = "chu-rennes compared hcl's: 0207 5fe3 e4f3 0a54 3395 8db3 at 127.0.0.1:40921, 127.0.0.1:44711";
+  const terminal = { columns: 80, colours: false, out: () => undefined, err: () => undefined };
+  const shown = formatStep({ step: "share-from-two-nodes", ms: 12_345, said }, terminal, 2);
+  const lines = shown.split("\n");
+  assert.ok(lines.length > 1);
+  // The mark stands before the first line.
+  for (const [at, line] of lines.entries()) assert.ok(line.length + (at === 0 ? 2 : 0) <= 80, line);
+  assert.match(shown.replace(/\n +/g, " "), said);
+  assert.is(formatStep({ step: "a", ms: 1, said }, { ...terminal, columns: undefined }).split("\n").length, 1);
 });
 
 test.run();

@@ -1,7 +1,8 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as assert from "uvu/assert";
+import { levelStore } from "../../src/cli/vault-access.ts";
 import { suite } from "../harness/suite.ts";
 import { run } from "./terminal.ts";
 
@@ -84,6 +85,40 @@ for (const [what, argv] of [
     assert.is(out, "");
   });
 }
+
+test("tells a group without a command what it lacks, and where wrong usage is explained", async () => {
+  const group = await run(["admin", "peers"]);
+  assert.match(group.err, "error usage: name one of its commands");
+  for (const argv of [["admin", "peers"], ["projcts"], ["admin", "platforms", "create"]]) {
+    assert.match((await run(argv)).err, "--help");
+  }
+});
+
+test("takes --json before the command and between its parts, too", () =>
+  withDirectory(async (directory) => {
+    const settings = settingsIn(join(directory, "nowhere"));
+    for (const argv of [
+      ["--json", "projects", "list"],
+      ["projects", "--json", "list"],
+    ]) {
+      const { code, err } = await run(argv, { settings });
+      assert.is(code, 1, err);
+      assert.is(JSON.parse(err).code, "vault_missing");
+    }
+  }));
+
+test("says that the vault's directory cannot be used, naming its setting", () =>
+  withDirectory(async (directory) => {
+    const file = join(directory, "file");
+    await writeFile(file, "");
+    const store = levelStore(join(file, "vault"));
+    const error = await store().then(
+      () => undefined,
+      (thrown) => thrown,
+    );
+    assert.is(error?.code, "unwritable_directory");
+    assert.match(error.message, "CONCORDAT_VAULT");
+  }));
 
 test("says what to do where there is no vault, without making one", () =>
   withDirectory(async (directory) => {

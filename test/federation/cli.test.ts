@@ -186,6 +186,31 @@ test("platforms join; one vault joins two instances with one identity", async ()
   );
 });
 
+test("a join that is refused says why and leaves no vault behind", async () => {
+  const join = ["join", ouest.origin, "--handle", "chu-rennes", "--access-key-file"];
+  const good = fileOf("admin-ouest-chu-rennes.key");
+  const bad = fileOf("wrong.key");
+  await writeFile(bad, "not an access key\n");
+
+  const wrong = await refusal("stranger", ...join, bad);
+  assert.is(wrong.code, "invalid_credentials");
+  assert.match(String(wrong.message), "handle or access key");
+
+  const other = await refusal("stranger", ...join, good);
+  assert.is(other.code, "content_conflict");
+  assert.match(String(other.message), "another identity");
+  assert.is(other.known_fingerprint, (await result("rennes", "keys", "show")).fingerprint);
+  assert.is((await refusal("lyon", ...join, good)).code, "content_conflict");
+
+  const issued = fileOf("weak.key");
+  await result("admin-ouest", "admin", "platforms", "create", "Weak", "--handle", "weak", "--access-key-file", issued);
+  const argv = ["join", ouest.origin, "--handle", "weak", "--access-key-file", issued, "--json"];
+  const weak = await run(argv, { settings: settingsOf("stranger", "short") });
+  assert.is(JSON.parse(weak.err).code, "weak_passphrase");
+
+  assert.not.ok((await readdir(directory)).includes("stranger"));
+});
+
 test("a project is declared, shared, and opened on the other node with the reader's own key", async () => {
   const file = fileOf("project.json");
   await writeFile(
@@ -290,6 +315,10 @@ test("a revoked key and a suspended platform open nothing any more, and the list
     [ouest.origin],
   );
   assert.is(JSON.parse(err).code, "instances_missing");
+  assert.match(JSON.parse(err).message, "concordat instances");
+  const receipts = await command("paris", "receipts", "list");
+  assert.match(receipts.err, "instances_missing");
+  assert.not.match(receipts.err, "There are no");
 
   const issued = fileOf("second.key");
   await result("admin-lyon", "admin", "keys", "issue", "ap-hp", "--access-key-file", issued);

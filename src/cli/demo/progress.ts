@@ -1,6 +1,6 @@
 /** How the demo tells of its steps: a line each for people, a JSON object each for scripts. */
 import { ConcordatError } from "../../errors.ts";
-import { printable, type Terminal } from "../output.ts";
+import { printable, type Terminal, wrap } from "../output.ts";
 
 /** What a step found: members of its JSON object, and a sentence for people. */
 export interface Finding {
@@ -21,6 +21,14 @@ export interface Progress {
   step(name: string, run: () => Promise<Finding>): Promise<void>;
 }
 
+/** A step on a line, or on several where the terminal is narrow: fingerprints and addresses are never cut. */
+export function formatStep({ step, ms, said }: FinishedStep, terminal: Terminal, before = 0): string {
+  const head = `${step.padEnd(20)}${String(ms).padStart(7)} ms  `;
+  const indent = before + head.length;
+  const room = terminal.columns === undefined ? Number.POSITIVE_INFINITY : terminal.columns - indent;
+  return `${head}${wrap(printable(said), room, indent)}`.trimEnd();
+}
+
 const redrawMilliseconds = 100;
 
 export function createProgress(terminal: Terminal, json: boolean): Progress {
@@ -29,7 +37,7 @@ export function createProgress(terminal: Terminal, json: boolean): Progress {
   const live = !json && terminal.columns !== undefined;
   const colour = (code: number, text: string) => (terminal.colours ? `\u001b[${code}m${text}\u001b[0m` : text);
   const line = (mark: string, name: string, ms: number, said = "") =>
-    `${mark} ${name.padEnd(26)}${String(ms).padStart(6)} ms  ${printable(said)}`.trimEnd();
+    `${mark} ${formatStep({ step: name, ms, said }, terminal, 2)}`;
   const clearLine = live ? "\r\u001b[2K" : "";
 
   return {

@@ -1,21 +1,11 @@
 /** What stands on the screen after the last step: what happened, and where to look. */
 import { join, relative } from "node:path";
-import { createOutput, type Terminal } from "../output.ts";
-import type { FinishedStep } from "./progress.ts";
+import type { Terminal } from "../output.ts";
+import { type FinishedStep, formatStep } from "./progress.ts";
 import { type Cast, nodesOf } from "./scenario.ts";
 
 export function showSummary(terminal: Terminal, cast: Cast, finished: readonly FinishedStep[], running: boolean): void {
-  const output = createOutput(terminal, false);
-  terminal.out("\n");
-  output.table(
-    finished,
-    [
-      { title: "step", value: ({ step }) => step, whole: true },
-      { title: "ms", value: ({ ms }) => ms, whole: true },
-      { title: "what happened", value: ({ said }) => said },
-    ],
-    "",
-  );
+  terminal.out(`\n${finished.map((step) => `${formatStep(step, terminal)}\n`).join("")}`);
   if (running) terminal.out(describeRunning(cast));
 }
 
@@ -23,7 +13,8 @@ function describeRunning(cast: Cast): string {
   const { ouest, rennes, hcl, aphp } = cast;
   const program = relative(process.cwd(), join(import.meta.dirname, "..", "..", "main.js"));
   const nodes = nodesOf(cast).map(
-    ({ name, origin, passwordFile }) => `  ${name.padEnd(6)} ${origin}   user admin, password in ${passwordFile}`,
+    ({ name, origin, passwordFile }) =>
+      `  ${name.padEnd(6)} ${origin}   user admin, password in\n         ${passwordFile}`,
   );
   const platforms = [
     [rennes, "on ouest"],
@@ -31,7 +22,7 @@ function describeRunning(cast: Cast): string {
     [aphp, "on ouest and paris"],
   ] as const;
   const vault = (platform: typeof rennes) =>
-    `CONCORDAT_VAULT=${platform.vaultDirectory} CONCORDAT_VAULT_PASSPHRASE_FILE=${platform.passphraseFile}`;
+    `CONCORDAT_VAULT=${platform.vaultDirectory} \\\n    CONCORDAT_VAULT_PASSPHRASE_FILE=${platform.passphraseFile} \\\n   `;
   return `
 The nodes are running:
 ${nodes.join("\n")}
@@ -44,10 +35,11 @@ Look around from another terminal:
   ${vault(hcl)} node ${program} projects show NCT02990195
   ${vault(aphp)} node ${program} projects list
   ${vault(rennes)} node ${program} receipts list
-  node ${program} admin login ${ouest.origin} --password-file ${ouest.passwordFile}
+  node ${program} admin login ${ouest.origin} \\
+    --password-file ${ouest.passwordFile}
   node ${program} admin deliveries list
   node ${program} admin audit verify
 
-Ctrl-C ends the nodes and removes everything.
+Ctrl-C ends the nodes and removes what the demo made.
 `;
 }
