@@ -151,11 +151,13 @@ async function moveDelivery(
   return row.peerId;
 }
 
-/** An activity of this node about an object that the peer may read now; null otherwise, or when its body is gone. */
+/** An activity that went to platforms of the peer, about an object that they may read now; null otherwise, or when its body is gone. */
 export async function readActivityBody(tx: Tx, peerOrigin: string, id: string, now: Date): Promise<JsonObject | null> {
   const [row] = await tx.select().from(activities).where(eq(activities.id, id));
-  if (!row?.objectUri || !(await readForPeer(tx, peerOrigin, row.objectUri, now))) return null;
-  return row.body;
+  if (!row?.objectUri || !row.body || !(await readForPeer(tx, peerOrigin, row.objectUri, now))) return null;
+  // Who joined later does not read what was said before.
+  const isAddressed = [row.body.to].flat().some((uri) => typeof uri === "string" && uri.startsWith(`${peerOrigin}/`));
+  return isAddressed ? row.body : null;
 }
 
 export interface Receipt {

@@ -159,7 +159,7 @@ async function recordOutcome(
         action: "delivery.dead",
         object: due.delivery.activityId,
         data: { peer: peer.origin, code: outcome.failure.code },
-        audience: [administrators],
+        audience: [administrators, due.activity.actor],
       });
     }
     return held.length > 0;

@@ -42,7 +42,8 @@ export function mountClientToServer(router: Router, dependencies: HttpDependenci
       const isPage = ctx.query.page !== undefined || cursor !== undefined;
       ctx.vary("Accept");
       ctx.type = activityMediaType;
-      ctx.body = JSON.stringify(isPage ? pageOf(id, page) : collectionOf(id, page.total));
+      const here = cursor === undefined ? `${id}?page=1` : `${id}?cursor=${encodeURIComponent(cursor)}`;
+      ctx.body = JSON.stringify(isPage ? pageOf(id, here, page) : collectionOf(id, page.total));
     });
   }
 }
@@ -51,11 +52,11 @@ function collectionOf(id: string, totalItems: number): JsonObject {
   return { "@context": context, id, type: "OrderedCollection", totalItems, first: `${id}?page=1` };
 }
 
-function pageOf(id: string, page: Awaited<ReturnType<typeof listOutbox>>): JsonObject {
+function pageOf(id: string, here: string, page: Awaited<ReturnType<typeof listOutbox>>): JsonObject {
   const next = page.next_cursor === null ? {} : { next: `${id}?cursor=${encodeURIComponent(page.next_cursor)}` };
   return {
     "@context": context,
-    id: `${id}?page=1`,
+    id: here,
     type: "OrderedCollectionPage",
     partOf: id,
     ...next,
