@@ -26,7 +26,7 @@ export interface RemoteActor {
   /** How it is signed to first; what it turns out to take is remembered. */
   readonly signatureForm: DeliveryForm;
   /** `hf:keyChain` as it came; judged by whoever pins. */
-  readonly keyChain: unknown;
+  readonly keyChain?: unknown;
 }
 
 const keySchema = z.looseObject({ id: idSchema, owner: idSchema, publicKeyPem: z.string().max(10_000) });
@@ -91,7 +91,7 @@ export async function fetchInstanceActor(fetcher: GuardedFetch, origin: string):
     fingerprint: fingerprint(shown ?? (rsa.export({ format: "jwk" }) as Record<string, unknown>)),
     receipts,
     signatureForm: receipts && messageSignatures ? "rfc9421" : "draft-cavage",
-    keyChain: actor["hf:keyChain"],
+    ...(actor["hf:keyChain"] === undefined ? {} : { keyChain: actor["hf:keyChain"] }),
   };
 }
 

@@ -29,7 +29,7 @@ export interface PeerActor {
   readonly fingerprint: string;
   readonly receipts: boolean;
   readonly signatureForm: DeliveryForm;
-  readonly keyChain: unknown;
+  readonly keyChain?: unknown;
 }
 
 const defaultPolicy: PeerPolicy = { platforms: "all", activities: "all", per_minute: 60_000, per_day: 5_000_000 };

@@ -131,6 +131,7 @@ function describeDatabase(
       headers: [["Date", "é\u0001"]] as const,
       body: Uint8Array.of(0, 1, 254, 255),
       address: "::1",
+      invitationHash: null,
       arrivedAt,
     };
     await database.db.insert(followRequests).values(written);
