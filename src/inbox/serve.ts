@@ -11,7 +11,7 @@ import { findPeer, type PeerRow } from "../registry/peers.ts";
 import { readForPeer } from "../registry/project-views.ts";
 import { parseSignature, requireSignature, verifySignature } from "../signatures/policy.ts";
 import type { HttpRequest } from "../signatures/request.ts";
-import { claimedOrigin, findKey, requireHost, type VerifyDependencies } from "./verify.ts";
+import { findKey, readClaimedOrigin, requireHost, type VerifyDependencies } from "./verify.ts";
 
 export interface ReadRequest extends HttpRequest {
   readonly address: string;
@@ -68,17 +68,9 @@ async function journalRefusal(
   object: string,
   problem: Problem,
 ): Promise<void> {
-  const claimed = readClaim(request);
+  const claimed = readClaimedOrigin(request);
   const peer = claimed === null ? undefined : await findPeer(database.db, claimed);
   const entry = { at: request.arrivedAt, actor: claimed, action: "object.refused", address: request.address };
   if (peer?.state === "approved") await recordRefusal(database.db, problem.code, { ...entry, object });
   else await countRefusal(database.db, problem.code, request.address, entry);
-}
-
-function readClaim(request: HttpRequest): string | null {
-  try {
-    return claimedOrigin(parseSignature(request));
-  } catch {
-    return null;
-  }
 }

@@ -76,6 +76,15 @@ export function claimedOrigin(signature: ReturnType<typeof parseSignature>): str
   return key ? new URL(key.actor).origin : null;
 }
 
+/** The same of a request whose signature may be unreadable: then nothing is claimed, and it is refused in its turn. */
+export function readClaimedOrigin(request: HttpRequest): string | null {
+  try {
+    return claimedOrigin(parseSignature(request));
+  } catch {
+    return null;
+  }
+}
+
 /**
  * Finds out who sent a request. What is refused here was sent by nobody knows whom: the signature proves nothing yet.
  * @throws {Problem} `signature_*`, `peer_not_approved`; for a stranger's Follow `actor_mismatch`, `foreign_id`, `not_for_us`

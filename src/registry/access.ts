@@ -117,23 +117,6 @@ export async function readMode(tx: Tx, uri: string, platformUri: string, now: Da
   return row?.mode;
 }
 
-/** Does any of `platformUris` hold access that was not withdrawn? */
-export async function anyHolds(tx: Tx, uri: string, platformUris: readonly string[]): Promise<boolean> {
-  if (platformUris.length === 0) return false;
-  const [row] = await tx
-    .select({ platform: accessRows.platformUri })
-    .from(accessRows)
-    .where(
-      and(
-        eq(accessRows.objectUri, uri),
-        isNull(accessRows.endedRevision),
-        inArray(accessRows.platformUri, [...platformUris]),
-      ),
-    )
-    .limit(1);
-  return row !== undefined;
-}
-
 /** Everybody who holds access to an object that was not withdrawn. */
 export async function listHolders(tx: Tx, uri: string): Promise<readonly string[]> {
   const rows = await tx

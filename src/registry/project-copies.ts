@@ -8,7 +8,7 @@ import { mintUuid } from "../protocol/ids.ts";
 import { type JsonObject, type JudgedShape, type Project, refuseUnknownMembers } from "../protocol/objects.ts";
 import type { Tx } from "../storage/database.ts";
 import { objects } from "../storage/schema.ts";
-import { anyHolds, endAccess, followGrants, listHolders, lockObject, readWithdrawals } from "./access.ts";
+import { endAccess, followGrants, listHolders, lockObject, readWithdrawals } from "./access.ts";
 import type { ObjectRow } from "./announcements.ts";
 import { recordEffects } from "./journal.ts";
 import { listKids } from "./key-bundles.ts";
@@ -178,8 +178,8 @@ export async function removeGrantee(
 
 /** The ciphertext goes when no platform of this node has access any more. */
 async function forgetUnread(tx: Tx, uri: string): Promise<void> {
-  const local = [...(await findLocal(tx, await listHolders(tx, uri)))];
-  if (await anyHolds(tx, uri, local)) return;
+  const local = await findLocal(tx, await listHolders(tx, uri));
+  if (local.size > 0) return;
   await tx.update(objects).set({ object: null, ownerObject: null }).where(eq(objects.uri, uri));
 }
 

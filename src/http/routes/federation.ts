@@ -4,12 +4,11 @@ import type { Context } from "koa";
 import { Problem } from "../../errors.ts";
 import { receiveActivity } from "../../inbox/receive.ts";
 import { serveObject } from "../../inbox/serve.ts";
-import { claimedOrigin } from "../../inbox/verify.ts";
+import { readClaimedOrigin } from "../../inbox/verify.ts";
 import { activityMediaType } from "../../protocol/activities.ts";
 import { limits } from "../../protocol/limits.ts";
 import { findPeer } from "../../registry/peers.ts";
 import { findLocalByHandle } from "../../registry/platforms.ts";
-import { parseSignature } from "../../signatures/policy.ts";
 import type { HttpRequest } from "../../signatures/request.ts";
 import { isActivityType, readBody, requireMediaType } from "../body.ts";
 import type { HttpDependencies } from "../dependencies.ts";
@@ -60,13 +59,4 @@ async function greatestBody({ database }: HttpDependencies, request: HttpRequest
   const origin = readClaimedOrigin(request);
   const peer = origin === null ? undefined : await findPeer(database.db, origin);
   return peer?.state === "approved" ? limits.peerActivityOctets : limits.activityOctets;
-}
-
-function readClaimedOrigin(request: HttpRequest): string | null {
-  try {
-    return claimedOrigin(parseSignature(request));
-  } catch {
-    // A signature that cannot be parsed is refused in its turn, after the size.
-    return null;
-  }
 }
