@@ -1,4 +1,3 @@
-import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { sql } from "drizzle-orm";
 import * as assert from "uvu/assert";
 import { isUnavailable, openDatabase } from "../../src/storage/database.ts";
@@ -6,6 +5,7 @@ import { startNode } from "../harness/node.ts";
 import { approveScripted, startPeer } from "../harness/peer.ts";
 import { freshDatabaseUrl, noPostgres } from "../harness/servers.ts";
 import { skipSuite, suite } from "../harness/suite.ts";
+import { startTcpProxy } from "../harness/tcp-proxy.ts";
 import { until } from "../harness/until.ts";
 
 const url = (await freshDatabaseUrl()) ?? "";
@@ -15,47 +15,6 @@ const test = url === "" ? skipSuite("a PostgreSQL that freezes", noPostgres) : s
 const patience = 8_000;
 /** More than the pool has connections. */
 const crowd = 25;
-
-/** Stands before PostgreSQL; frozen, it accepts connections and data and forwards nothing until it is thawed. */
-async function startProxy(target: URL) {
-  let frozen = false;
-  const sockets = new Set<Socket>();
-  const server = createServer((near) => {
-    const far = connect(Number(target.port || 5432), target.hostname);
-    for (const [from, to] of [
-      [near, far],
-      [far, near],
-    ] as const) {
-      sockets.add(from);
-      from.on("error", () => {});
-      from.on("close", () => {
-        sockets.delete(from);
-        if (!frozen) to.destroy();
-      });
-      from.on("data", (octets) => to.write(octets));
-      if (frozen) from.pause();
-    }
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const proxied = new URL(target);
-  proxied.hostname = "127.0.0.1";
-  proxied.port = String((server.address() as AddressInfo).port);
-  return {
-    url: proxied.href,
-    freeze() {
-      frozen = true;
-      for (const socket of sockets) socket.pause();
-    },
-    thaw() {
-      frozen = false;
-      for (const socket of sockets) socket.resume();
-    },
-    async [Symbol.asyncDispose]() {
-      for (const socket of sockets) socket.destroy();
-      await new Promise((resolve) => server.close(resolve));
-    },
-  };
-}
 
 /** What `run` rejects with; a rejection that comes too late is no answer. */
 async function failureInTime(run: Promise<unknown>): Promise<unknown> {
@@ -73,7 +32,7 @@ async function failureInTime(run: Promise<unknown>): Promise<unknown> {
 }
 
 test("fails every statement and transaction in time as unavailable, and works after the thaw", async () => {
-  await using proxy = await startProxy(new URL(url));
+  await using proxy = await startTcpProxy(new URL(url), 5432);
   await using database = await openDatabase({ url: proxy.url });
   const select = () => database.db.execute(sql`select 1`);
   const transact = () => database.transaction((tx) => tx.execute(sql`select 1`));
@@ -109,7 +68,7 @@ test("fails every statement and transaction in time as unavailable, and works af
 });
 
 test("answers 503 in time to every request, and serves again after the thaw", async () => {
-  await using proxy = await startProxy(new URL(url));
+  await using proxy = await startTcpProxy(new URL(url), 5432);
   await using node = await startNode({ store: "postgres", environment: { CONCORDAT_DATABASE_URL: proxy.url } });
   await using peer = await startPeer();
   await approveScripted(node, peer);

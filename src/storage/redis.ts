@@ -1,0 +1,80 @@
+/** The connection to Redis, which may be lost at any moment without losing anything: every command fails at once then. */
+import { Redis, type RedisOptions } from "ioredis";
+import { ConcordatError } from "../errors.ts";
+
+/** What a command may take, milliseconds; a request waits for no longer than this. */
+const answerWithin = 1_000;
+/** How long a start waits for a Redis that does not answer, milliseconds: it may come up at the same time. */
+const patience = 3_000;
+
+/** What differs from one connection to another. */
+type ConnectionOptions = Pick<RedisOptions, "commandTimeout" | "enableOfflineQueue" | "maxRetriesPerRequest">;
+
+export interface OpenRedis extends AsyncDisposable {
+  /** For commands: they fail at once while there is no connection. */
+  readonly client: Redis;
+  /** Whether commands reach it now. */
+  isReady(): boolean;
+  /** Another connection of the same settings but these, for what blocks or subscribes; closed with this one, like those made from it. */
+  connect(options: ConnectionOptions): Redis;
+}
+
+export interface RedisStoreOptions {
+  /** Told when the connection is lost, refused or set up in a way that loses jobs; many times. */
+  readonly onError: (error: Error) => void;
+}
+
+/**
+ * Connects to Redis; one that does not answer is waited for in the background.
+ * @throws {ConcordatError} `redis_evicts` when it answers and would drop keys of its own accord
+ */
+export async function openRedis(url: string, { onError }: RedisStoreOptions): Promise<OpenRedis> {
+  const opened: Redis[] = [];
+  const own = (client: Redis): Redis => {
+    opened.push(client);
+    client.on("error", onError);
+    const { duplicate } = client;
+    // Whoever makes a connection of its own from this one may leave it trying for ever: it is closed here as well.
+    client.duplicate = (override) => own(duplicate.call(client, override));
+    return client;
+  };
+  const connect = (options: ConnectionOptions) =>
+    own(new Redis(url, { connectTimeout: 2_000, retryStrategy: waitBeforeRetry, ...options }));
+  const client = connect({ enableOfflineQueue: false, maxRetriesPerRequest: 1, commandTimeout: answerWithin });
+  // A server that was replaced meanwhile is looked at again.
+  client.on("ready", () => void requireNoEviction(client).catch(onError));
+  const close = async () => {
+    for (const one of opened) one.disconnect();
+  };
+  try {
+    if (await becomesReady(client)) await requireNoEviction(client);
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return { client, connect, isReady: () => client.status === "ready", [Symbol.asyncDispose]: close };
+}
+
+const waitBeforeRetry = (times: number) => Math.min(100 * times, 1_000);
+
+async function becomesReady(client: Redis): Promise<boolean> {
+  if (client.status === "ready") return true;
+  return await new Promise<boolean>((resolve) => {
+    const late = setTimeout(() => resolve(false), patience);
+    client.once("ready", () => {
+      clearTimeout(late);
+      resolve(true);
+    });
+  });
+}
+
+/** A Redis that is full must say so, instead of dropping what waits in it. */
+async function requireNoEviction(client: Redis): Promise<void> {
+  const policy = /^maxmemory_policy:(\S+)/m.exec(await client.info("memory"))?.[1];
+  if (policy === undefined || policy === "noeviction") return;
+  throw new ConcordatError(
+    "redis_evicts",
+    `Redis at ${client.options.host}:${client.options.port} (CONCORDAT_REDIS_URL) has maxmemory-policy ${policy} and ` +
+      "would drop keys when it is full: set it to noeviction.",
+  );
+}
