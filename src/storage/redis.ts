@@ -8,7 +8,10 @@ const answerWithin = 1_000;
 const patience = 3_000;
 
 /** What differs from one connection to another. */
-type ConnectionOptions = Pick<RedisOptions, "commandTimeout" | "enableOfflineQueue" | "maxRetriesPerRequest">;
+type ConnectionOptions = Pick<
+  RedisOptions,
+  "autoResubscribe" | "commandTimeout" | "enableOfflineQueue" | "maxRetriesPerRequest"
+>;
 
 export interface OpenRedis extends AsyncDisposable {
   /** For commands: they fail at once while there is no connection. */

@@ -13,13 +13,17 @@ const lookEvery = 1_000;
 export function createRedisSignals(redis: OpenRedis, { prefix }: RedisSignalsOptions): Signals {
   const local = createLocalSignals();
   const names = new Map<string, number>();
-  const subscriber = redis.connect({ maxRetriesPerRequest: null });
+  const subscriber = redis.connect({ maxRetriesPerRequest: null, autoResubscribe: false });
   const tellAll = () => {
     for (const name of names.keys()) local.send(name);
   };
   subscriber.on("message", (channel: string) => local.send(channel.slice(prefix.length)));
-  // What was sent while the connection was away is not sent again; subscriptions come back by themselves.
-  subscriber.on("ready", tellAll);
+  const subscribe = (channels: readonly string[]) => {
+    // One that fails was cut off: it is asked for again when the connection is back.
+    if (channels.length > 0) subscriber.subscribe(...channels).then(tellAll, () => {});
+  };
+  // What was sent while the connection was away is not sent again.
+  subscriber.on("ready", () => subscribe([...names.keys()].map((name) => prefix + name)));
   const looking = setInterval(() => {
     if (subscriber.status !== "ready") tellAll();
   }, lookEvery);
@@ -33,7 +37,7 @@ export function createRedisSignals(redis: OpenRedis, { prefix }: RedisSignalsOpt
     listen(name, heard) {
       const count = names.get(name) ?? 0;
       names.set(name, count + 1);
-      if (count === 0) subscriber.subscribe(prefix + name).catch(() => {});
+      if (count === 0 && subscriber.status === "ready") subscribe([prefix + name]);
       const end = local.listen(name, heard);
       let ended = false;
       return () => {
@@ -44,7 +48,7 @@ export function createRedisSignals(redis: OpenRedis, { prefix }: RedisSignalsOpt
         if (left > 0) names.set(name, left);
         else {
           names.delete(name);
-          subscriber.unsubscribe(prefix + name).catch(() => {});
+          if (subscriber.status === "ready") subscriber.unsubscribe(prefix + name).catch(() => {});
         }
       };
     },
