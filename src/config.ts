@@ -16,7 +16,11 @@ export interface Config {
   readonly dataDir: string;
   readonly nodeKeys?: string;
   readonly databaseUrl?: string;
-  readonly role: "all";
+  /** Several processes share the database through this Redis. */
+  readonly redisUrl?: string;
+  /** What every key in Redis begins with: nodes may share one. */
+  readonly redisPrefix: string;
+  readonly role: Role;
   readonly adminPassword?: string;
   readonly allowPrivateAddresses: boolean;
   readonly allowNetworks: readonly string[];
@@ -30,6 +34,10 @@ export interface Config {
   readonly deliveryRetryBaseMs: number;
   readonly deliveryRetryCapMs: number;
 }
+
+/** What a process does: answer requests, deliver, or both. */
+export const roles = ["all", "web", "worker"] as const;
+export type Role = (typeof roles)[number];
 
 /** A setting that cannot be used; `setting` names it. */
 export class ConfigError extends ConcordatError {
@@ -49,6 +57,7 @@ export const settingNames = [
   "NODE_KEYS",
   "DATABASE_URL",
   "REDIS_URL",
+  "REDIS_PREFIX",
   "ROLE",
   "ADMIN_PASSWORD",
   "ALLOW_PRIVATE_ADDRESSES",
@@ -91,13 +100,16 @@ export function readConfig(environment: Environment = process.env, { cwd = proce
     const value = read<string | undefined>(name, parse, undefined);
     return (value === undefined ? {} : { [key]: value }) as { readonly [P in K]?: string };
   };
+  const origin = read("ORIGIN", parseOrigin, "http://localhost:8000");
   const config: Config = {
-    origin: read("ORIGIN", parseOrigin, "http://localhost:8000"),
+    origin,
     listen: read("LISTEN", parseListen, { host: "127.0.0.1", port: 8000 }),
     dataDir: resolve(cwd, read("DATA_DIR", parseText, "./data")),
     ...optional("nodeKeys", "NODE_KEYS", parseText),
     ...optional("databaseUrl", "DATABASE_URL", parseDatabaseUrl),
-    role: "all",
+    ...optional("redisUrl", "REDIS_URL", parseRedisUrl),
+    redisPrefix: read("REDIS_PREFIX", parseText, `concordat:${origin}:`),
+    role: read("ROLE", parseRole, "all"),
     ...optional("adminPassword", "ADMIN_PASSWORD", parsePassword),
     allowPrivateAddresses: read("ALLOW_PRIVATE_ADDRESSES", parseFlag, false),
     allowNetworks: read("ALLOW_NETWORKS", parseNetworks, []),
@@ -217,21 +229,8 @@ function editDistance(a: string, b: string): number {
 
 /** Names that are a contract already, for what this version does not do yet: said, not silently ignored. */
 function refuseLaterOnes(settings: ReadonlyMap<SettingName, string>): void {
-  const role = settings.get("ROLE") ?? "all";
-  if (!["all", "web", "worker"].includes(role)) throw new ConfigError("CONCORDAT_ROLE", "is all, web or worker.");
-  if (settings.has("REDIS_URL") && !settings.has("DATABASE_URL")) {
-    throw new ConfigError("CONCORDAT_REDIS_URL", "needs CONCORDAT_DATABASE_URL: several processes share a PostgreSQL.");
-  }
-  if (role !== "all" && !(settings.has("REDIS_URL") && settings.has("DATABASE_URL"))) {
-    throw new ConfigError("CONCORDAT_ROLE", `${role} needs CONCORDAT_DATABASE_URL and CONCORDAT_REDIS_URL.`);
-  }
-  for (const name of ["REDIS_URL", "METRICS_PORT"] as const) {
-    if (settings.has(name)) {
-      throw new ConfigError(
-        prefix + name,
-        "is for what this version does not have yet (several processes, metrics): unset it.",
-      );
-    }
+  if (settings.has("METRICS_PORT")) {
+    throw new ConfigError("CONCORDAT_METRICS_PORT", "is for what this version does not have yet: unset it.");
   }
 }
 
@@ -240,6 +239,15 @@ function refuseContradictions(config: Config): void {
   const loopback = /^(?:localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(hostname);
   if (protocol === "http:" && !loopback && !config.allowPrivateAddresses) {
     throw new ConfigError("CONCORDAT_ORIGIN", "must begin with https:// outside loopback.");
+  }
+  if (config.redisUrl !== undefined && config.databaseUrl === undefined) {
+    throw new ConfigError("CONCORDAT_REDIS_URL", "needs CONCORDAT_DATABASE_URL: several processes share a PostgreSQL.");
+  }
+  if (config.role !== "all" && config.redisUrl === undefined) {
+    throw new ConfigError(
+      "CONCORDAT_ROLE",
+      `${config.role} needs CONCORDAT_DATABASE_URL and CONCORDAT_REDIS_URL: without them one process does all.`,
+    );
   }
   if (config.deliveryRetryCapMs < config.deliveryRetryBaseMs) {
     throw new ConfigError("CONCORDAT_DELIVERY_RETRY_CAP_MS", "is below CONCORDAT_DELIVERY_RETRY_BASE_MS.");
@@ -287,6 +295,19 @@ function parseDatabaseUrl(text: string, setting: string): string {
     throw new ConfigError(setting, "is a URL like postgres://user@host/database");
   }
   return text;
+}
+
+function parseRedisUrl(text: string, setting: string): string {
+  if (!URL.canParse(text) || !/^rediss?:$/.test(new URL(text).protocol)) {
+    throw new ConfigError(setting, "is a URL like redis://host:6379 or rediss://host:6379");
+  }
+  return text;
+}
+
+function parseRole(text: string, setting: string): Role {
+  const role = roles.find((name) => name === text);
+  if (!role) throw new ConfigError(setting, `is one of ${roles.join(", ")}.`);
+  return role;
 }
 
 function parseHttpUrl(text: string, setting: string): string {

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import type { Config } from "./config.ts";
 import { fingerprint } from "./crypto/keys.ts";
 import { ConcordatError } from "./errors.ts";
-import { createApp, createHttpServer } from "./http/app.ts";
+import { createApp, createHealthApp, createHttpServer } from "./http/app.ts";
 import { createAddressReader } from "./http/client-address.ts";
 import type { HttpDependencies } from "./http/dependencies.ts";
 import { createGuardedFetch } from "./identity/guarded-fetch.ts";
@@ -17,11 +17,9 @@ import { drainLane, type LaneDependencies, releaseLanes, sweepLanes } from "./ou
 import { createPeerKeyRefresh } from "./outbox/peer-keys.ts";
 import { dropOldBodies } from "./outbox/retention.ts";
 import { createFirstAdministrator, hasAdministrator } from "./registry/administrators.ts";
-import { createSequencer, sequenceJournal } from "./registry/sequencer.ts";
+import { createSequencer, journalSignal, sequenceJournal } from "./registry/sequencer.ts";
 import { type Database, openDatabase } from "./storage/database.ts";
-import { openLevelKeyValue } from "./storage/key-value-level.ts";
-import { claimPostgres } from "./storage/postgres-claim.ts";
-import { createTimerScheduler } from "./storage/scheduler-timers.ts";
+import { openStores } from "./stores.ts";
 import { createLog, type Log } from "./telemetry/log.ts";
 import { version } from "./version.ts";
 
@@ -85,21 +83,16 @@ async function startNode(
   const { origin } = config;
 
   await prepareDataDir(config.dataDir);
-  // The key-value store's lock comes first: a data directory serves one process.
-  const keyValue = open(await openLevelKeyValue(join(config.dataDir, "key-value"), { clock }));
-  // Before the migrations: they must not change what another process works on.
-  if (config.databaseUrl !== undefined) open(await claimPostgres(config.databaseUrl, { onTaken: endBy(log) }));
-  const databaseDir = join(config.dataDir, "database");
-  const database = open(await openDatabase({ url: config.databaseUrl, dataDir: databaseDir }));
+  const stores = await openStores(config, { clock, log, open });
+  const { database, keyValue, scheduler, signals } = stores;
   const keys = await loadNodeKeys({ dataDir: config.dataDir, secret: config.nodeKeys });
   await database.transaction((tx) => claimNode(tx, { origin, keys, now: clock() }));
   const firstPassword = await ensureAdministrator(database, config, clock());
   const fetcher = open(createFetch(config, log));
   const stopping = new AbortController();
-  const scheduler = open(createTimerScheduler({ clock, onError }));
   const wake = (lane: string, at?: Date) => scheduler.wake(lane, at);
 
-  const numberJournal = createSequencer(database, onError);
+  const numberJournal = createSequencer(database, { onNumbered: () => signals.send(journalSignal), onError });
   const refreshPeerKeys = createPeerKeyRefresh({ database, fetcher, keyValue, clock });
   const shared = { database, fetcher, keys, origin, clock, wake, numberJournal, refreshPeerKeys };
   const lanes: LaneDependencies = {
@@ -119,28 +112,35 @@ async function startNode(
     corsOrigins: config.corsOrigins,
     nodeName: `Concordat at ${new URL(origin).host}`,
     version,
+    ...(stores.redisReady === undefined ? {} : { redisReady: stores.redisReady }),
   };
 
-  // One process serves a database in this version (see the settings): whoever held a lane before is gone.
-  await releaseLanes(database);
-  const sweep = async () => {
-    await sweepLanes(lanes);
-    await sequenceJournal(database);
-    await admitInvited(peering);
-  };
-  await sweep();
-  const sweeper = every(sweepMilliseconds, () => sweep().catch(onError));
-  const retention = every(retentionMilliseconds, () =>
-    dropOldBodies(database.db, { now: clock(), days: config.activityRetentionDays }).catch(onError),
-  );
-  open(sweeper);
-  open(retention);
-  const server = open(await listen(createHttpServer(createApp(dependencies)), config.listen));
+  if (config.role !== "web") {
+    // Alone, whoever held a lane before is gone; beside others a claim runs out by itself.
+    if (stores.alone) await releaseLanes(database);
+    const sweep = async () => {
+      await sweepLanes(lanes);
+      if ((await sequenceJournal(database)) > 0) signals.send(journalSignal);
+      await admitInvited(peering);
+    };
+    await sweep();
+    open(every(sweepMilliseconds, () => sweep().catch(onError)));
+    open(
+      every(retentionMilliseconds, () =>
+        dropOldBodies(database.db, { now: clock(), days: config.activityRetentionDays }).catch(onError),
+      ),
+    );
+  }
+  const app = config.role === "worker" ? createHealthApp(dependencies) : createApp(dependencies);
+  const server = open(await listen(createHttpServer(app), config.listen));
   open({ [Symbol.asyncDispose]: async () => stopping.abort() });
-  scheduler.start((lane) => drainLane(lanes, lane));
+  if (config.role !== "web") scheduler.start((lane) => drainLane(lanes, lane));
 
   const { address } = server;
-  log.info({ origin, address: `${address.address}:${address.port}`, database: database.kind }, "the node is up");
+  log.info(
+    { origin, role: config.role, address: `${address.address}:${address.port}`, database: database.kind },
+    "the node is up",
+  );
   return { origin, address, log, firstPassword, close: closeOpened, [Symbol.asyncDispose]: closeOpened };
 }
 
@@ -172,16 +172,6 @@ function describeKeys(keys: NodeKeys): NodeDescription {
     ed25519: ed25519.kid,
     rsa: rsa.kid,
     secret: exportNodeKeys(keys),
-  };
-}
-
-/** Ends the process at once: every moment more would be one in which two nodes work on one database. */
-function endBy(log: Log) {
-  return (error: ConcordatError) => {
-    log.fatal({ err: error }, "another process took the database over; this one ends");
-    setImmediate(() => {
-      throw error;
-    });
   };
 }
 

@@ -56,6 +56,7 @@ test("has the documented defaults when nothing is set", () => {
     origin: "http://localhost:8000",
     listen: { host: "127.0.0.1", port: 8000 },
     dataDir: join(cwd, "data"),
+    redisPrefix: "concordat:http://localhost:8000:",
     role: "all",
     allowPrivateAddresses: false,
     allowNetworks: [],
@@ -77,7 +78,9 @@ test("reads every setting that this version has", () => {
     DATA_DIR: "/var/lib/concordat",
     NODE_KEYS: "{}",
     DATABASE_URL: "postgresql://node@db/concordat",
-    ROLE: "all",
+    REDIS_URL: "rediss://cache:6380",
+    REDIS_PREFIX: "lyon:",
+    ROLE: "web",
     ADMIN_PASSWORD: "correct horse",
     ALLOW_PRIVATE_ADDRESSES: "true",
     ALLOW_NETWORKS: "10.8.0.0/16, fd00::/8,",
@@ -97,7 +100,9 @@ test("reads every setting that this version has", () => {
     dataDir: "/var/lib/concordat",
     nodeKeys: "{}",
     databaseUrl: "postgresql://node@db/concordat",
-    role: "all",
+    redisUrl: "rediss://cache:6380",
+    redisPrefix: "lyon:",
+    role: "web",
     adminPassword: "correct horse",
     allowPrivateAddresses: true,
     allowNetworks: ["10.8.0.0/16", "fd00::/8"],
@@ -117,6 +122,7 @@ const malformed: Readonly<Record<string, readonly string[]>> = {
   ORIGIN: ["lyon.example", "https://lyon.example/", "https://LYON.example", "https://lyon.example:443", "ftp://a.b"],
   LISTEN: ["8000", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "::1:8000", "[::1]"],
   ROLE: ["both", "Web"],
+  REDIS_URL: ["http://localhost", "localhost:6379"],
   DATABASE_URL: ["mysql://localhost/a", "localhost:5432"],
   ADMIN_PASSWORD: ["short", "123456789", "Administrator"],
   ALLOW_PRIVATE_ADDRESSES: ["yes", "1", "TRUE"],
@@ -234,7 +240,6 @@ test("takes plain HTTP on loopback, and elsewhere only under the development set
 });
 
 test("refuses, not ignores, what this version does not do yet", () => {
-  assertRefused({ REDIS_URL: "redis://localhost", DATABASE_URL: "postgres://a/b" }, "REDIS_URL", /not have yet/);
   assertRefused({ METRICS_PORT: "9000" }, "METRICS_PORT", /not have yet/);
 });
 

@@ -36,7 +36,7 @@ export function listRoutes(dependencies: HttpDependencies): readonly Route[] {
 }
 
 export function createApp(dependencies: HttpDependencies): Koa {
-  const { database, clock, log, corsOrigins, origin, version, readAddress } = dependencies;
+  const { database, clock, origin, version, readAddress } = dependencies;
   const routes = listRoutes(dependencies);
   const router = new Router({ sensitive: true });
   mountFederation(router, dependencies);
@@ -55,6 +55,10 @@ export function createApp(dependencies: HttpDependencies): Koa {
     ctx.body = openApi;
   });
 
+  return createKoa(dependencies, router);
+}
+
+function createKoa({ corsOrigins, log }: HttpDependencies, router: Router): Koa {
   const app = new Koa();
   app.use(createErrorSink(log));
   app.use(setHeaders);
@@ -97,7 +101,14 @@ function createCors(origins: readonly string[]) {
   };
 }
 
-function mountHealth(router: Router, { database }: HttpDependencies): void {
+/** What a process that only delivers answers: whether it lives, and whether its stores do. */
+export function createHealthApp(dependencies: HttpDependencies): Koa {
+  const router = new Router({ sensitive: true });
+  mountHealth(router, dependencies);
+  return createKoa(dependencies, router);
+}
+
+function mountHealth(router: Router, { database, redisReady }: HttpDependencies): void {
   router.get("/health", (ctx) => {
     ctx.body = { status: "ok" };
   });
@@ -108,7 +119,10 @@ function mountHealth(router: Router, { database }: HttpDependencies): void {
     } catch {
       throw new Problem("unavailable", "The database does not answer, or cannot be written to.");
     }
-    ctx.body = { status: "ready" };
+    // Without Redis everything is still accepted and delivered, each process by itself: said, but no reason to stay away.
+    if (redisReady === undefined) ctx.body = { status: "ready" };
+    else if (redisReady()) ctx.body = { status: "ready", redis: "ok" };
+    else ctx.body = { status: "degraded", redis: "unreachable" };
   });
 }
 

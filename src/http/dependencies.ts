@@ -17,4 +17,6 @@ export interface HttpDependencies extends InboxDependencies, PeeringDependencies
   readonly corsOrigins: readonly string[];
   readonly nodeName: string;
   readonly version: string;
+  /** Whether Redis is reached now; absent in a node without one. */
+  readonly redisReady?: () => boolean;
 }

@@ -25,8 +25,9 @@ export interface LaneDependencies extends DeliverDependencies {
   readonly random: () => number;
 }
 
-/** How long a claim holds without renewal: longer than any one request. */
-const leaseMilliseconds = 30_000;
+/** How long a claim holds without renewal: how soon a lane is taken over whose worker was killed. */
+const leaseMilliseconds = 6_000;
+const renewalMilliseconds = 2_000;
 /** So many different activities failing in a row speak of the peer. */
 const failuresOfPeer = 3;
 
@@ -41,6 +42,7 @@ export async function drainLane(dependencies: LaneDependencies, peerId: string):
   const worker = randomUUID();
   const peer = await claimLane(database, peerId, worker, clock());
   if (!peer) return;
+  const renewal = renewNowAndThen(dependencies, peerId, worker);
   try {
     const failed = new Set<string>();
     while (!stopping.aborted) {
@@ -54,10 +56,26 @@ export async function drainLane(dependencies: LaneDependencies, peerId: string):
     // A request that was given up because the node stops is neither a success nor a failure.
     if (!stopping.aborted) throw error;
   } finally {
+    clearInterval(renewal);
     await releaseLane(database, peerId, worker);
   }
   // Not after an error: what could not be written back must not be sent again and again. The sweeper comes by.
   await wakeAgain(dependencies, peerId);
+}
+
+/** Holds a lane while a request takes its time. A renewal that fails is made up for by the next one, or by an outcome. */
+function renewNowAndThen({ database, clock }: LaneDependencies, peerId: string, worker: string): NodeJS.Timeout {
+  return setInterval(() => {
+    const lockedUntil = new Date(clock().getTime() + leaseMilliseconds);
+    void database.db
+      .update(lanes)
+      .set({ lockedUntil })
+      .where(and(eq(lanes.peerId, peerId), eq(lanes.lockedBy, worker)))
+      .then(
+        () => {},
+        () => {},
+      );
+  }, renewalMilliseconds);
 }
 
 /** What may speak of one activity speaks of the peer when three different ones fail in a row. */

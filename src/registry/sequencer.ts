@@ -57,19 +57,31 @@ export function chainHash(prev: string, seq: number, digest: string): string {
 
 const sha256 = (text: string) => createHash("sha256").update(text).digest("base64url");
 
-/**
- * Numbers what was committed a few milliseconds later and once for all that came meanwhile.
- * @param onError gets what fails; the rows wait for the next poke, the sweeper or a reader
- */
-export function createSequencer(database: Database, onError: (error: unknown) => void): () => void {
+/** The signal that journal rows have got numbers. */
+export const journalSignal = "journal";
+
+export interface SequencerOptions {
+  /** Told when the rows that were committed have numbers. */
+  readonly onNumbered: () => void;
+  /** Gets what fails; the rows wait for the next poke, the sweeper or a reader. */
+  readonly onError: (error: unknown) => void;
+}
+
+/** Numbers what was committed a few milliseconds later and once for all that came meanwhile. */
+export function createSequencer(database: Database, { onNumbered, onError }: SequencerOptions): () => void {
   let waiting = false;
   let running: Promise<unknown> = Promise.resolve();
+  const number = async () => {
+    await sequenceJournal(database);
+    // Also when a reader was quicker: it told nobody.
+    onNumbered();
+  };
   return () => {
     if (waiting) return;
     waiting = true;
     const start = () => {
       waiting = false;
-      running = running.then(() => sequenceJournal(database)).catch(onError);
+      running = running.then(number).catch(onError);
     };
     setTimeout(start, coalesceMilliseconds).unref();
   };

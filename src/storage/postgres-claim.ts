@@ -1,6 +1,6 @@
 /**
- * One process per PostgreSQL: a session advisory lock on a connection of its own. The server gives it up with that
- * connection, so that a process that was killed leaves nothing behind.
+ * Who may use a PostgreSQL: one process alone, or several that share a Redis. A session advisory lock on a connection of
+ * its own, which the server gives up with that connection, so that a process that was killed leaves nothing behind.
  */
 import type pg from "pg";
 import { ConcordatError } from "../errors.ts";
@@ -16,6 +16,8 @@ const reconnectEvery = 500;
 const patience = 2_000;
 
 export interface PostgresClaimOptions {
+  /** Beside others that share it, too; alone otherwise. */
+  readonly shared?: boolean;
   /** Told once when the connection was lost and another process was quicker: this process must not go on. */
   readonly onTaken: (error: ConcordatError) => void;
 }
@@ -24,7 +26,10 @@ export interface PostgresClaimOptions {
  * Claims the database at `url` for this process until it is disposed; a lost connection is replaced.
  * @throws {ConcordatError} `database_in_use` by another process, `database_unreachable`
  */
-export async function claimPostgres(url: string, { onTaken }: PostgresClaimOptions): Promise<AsyncDisposable> {
+export async function claimPostgres(
+  url: string,
+  { shared = false, onTaken }: PostgresClaimOptions,
+): Promise<AsyncDisposable> {
   let session: Session | undefined;
   let before: Session | undefined;
   let timer: NodeJS.Timeout | undefined;
@@ -42,7 +47,7 @@ export async function claimPostgres(url: string, { onTaken }: PostgresClaimOptio
     }, delay);
     timer.unref();
   };
-  const open = () => openSession(url, { before, onLost: () => plan(0) });
+  const open = () => openSession(url, { shared, before, onLost: () => plan(0) });
   const forget = async (): Promise<void> => {
     const lost = session;
     session = undefined;
@@ -92,13 +97,14 @@ interface Session {
 }
 
 interface SessionOptions {
+  readonly shared: boolean;
   /** The session of this process that was lost: where the server has not noticed that yet, it is ended. */
   readonly before: Session | undefined;
   readonly onLost: () => void;
 }
 
 /** @throws {ConcordatError} `database_in_use`, and whatever the driver throws */
-async function openSession(url: string, { before, onLost }: SessionOptions): Promise<Session> {
+async function openSession(url: string, { shared, before, onLost }: SessionOptions): Promise<Session> {
   const client = await connectClient(url, { query_timeout: checkEvery }, onLost);
   try {
     if (before !== undefined) {
@@ -107,7 +113,7 @@ async function openSession(url: string, { before, onLost }: SessionOptions): Pro
         [before.pid, before.started],
       );
     }
-    if (!(await takeLock(client))) throw inUse(url);
+    if (!(await takeLock(client, shared))) throw inUse(url, shared);
     const { rows } = await client.query(
       "select pid, backend_start::text as started from pg_stat_activity where pid = pg_backend_pid()",
     );
@@ -118,16 +124,24 @@ async function openSession(url: string, { before, onLost }: SessionOptions): Pro
   }
 }
 
-async function takeLock(client: pg.Client): Promise<boolean> {
+async function takeLock(client: pg.Client, shared: boolean): Promise<boolean> {
+  const take = shared ? "pg_try_advisory_lock_shared" : "pg_try_advisory_lock";
   for (const end = performance.now() + patience; ; ) {
-    const { rows } = await client.query("select pg_try_advisory_lock($1) as taken", [claimLock]);
+    const { rows } = await client.query(`select ${take}($1) as taken`, [claimLock]);
     if (rows[0].taken) return true;
     if (performance.now() > end) return false;
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
 }
 
-function inUse(url: string): ConcordatError {
+function inUse(url: string, shared: boolean): ConcordatError {
+  if (shared) {
+    return new ConcordatError(
+      "database_in_use",
+      `A process of Concordat without CONCORDAT_REDIS_URL uses the database ${placeOf(url)} (CONCORDAT_DATABASE_URL) ` +
+        "alone: stop it, or start it with the Redis that all of them share.",
+    );
+  }
   return new ConcordatError(
     "database_in_use",
     `Another process of Concordat uses the database ${placeOf(url)} (CONCORDAT_DATABASE_URL), and without ` +

@@ -23,19 +23,27 @@ export interface OpenRedis extends AsyncDisposable {
 }
 
 export interface RedisStoreOptions {
-  /** Told when the connection is lost, refused or set up in a way that loses jobs; many times. */
-  readonly onError: (error: Error) => void;
+  /** Told once when it stops answering, or does not answer at first. */
+  readonly onAway: (error: Error) => void;
+  /** Told once when it answers again. */
+  readonly onBack: () => void;
+  /** Told when the one that is back is set up in a way that loses jobs. */
+  readonly onRefused: (error: unknown) => void;
 }
 
 /**
  * Connects to Redis; one that does not answer is waited for in the background.
  * @throws {ConcordatError} `redis_evicts` when it answers and would drop keys of its own accord
  */
-export async function openRedis(url: string, { onError }: RedisStoreOptions): Promise<OpenRedis> {
+export async function openRedis(url: string, { onAway, onBack, onRefused }: RedisStoreOptions): Promise<OpenRedis> {
   const opened: Redis[] = [];
+  let away = false;
   const own = (client: Redis): Redis => {
     opened.push(client);
-    client.on("error", onError);
+    client.on("error", (error) => {
+      if (!away && client.status !== "ready") onAway(error);
+      away ||= client.status !== "ready";
+    });
     const { duplicate } = client;
     // Whoever makes a connection of its own from this one may leave it trying for ever: it is closed here as well.
     client.duplicate = (override) => own(duplicate.call(client, override));
@@ -44,8 +52,6 @@ export async function openRedis(url: string, { onError }: RedisStoreOptions): Pr
   const connect = (options: ConnectionOptions) =>
     own(new Redis(url, { connectTimeout: 2_000, retryStrategy: waitBeforeRetry, ...options }));
   const client = connect({ enableOfflineQueue: false, maxRetriesPerRequest: 1, commandTimeout: answerWithin });
-  // A server that was replaced meanwhile is looked at again.
-  client.on("ready", () => void requireNoEviction(client).catch(onError));
   const close = async () => {
     for (const one of opened) one.disconnect();
   };
@@ -55,6 +61,12 @@ export async function openRedis(url: string, { onError }: RedisStoreOptions): Pr
     await close();
     throw error;
   }
+  client.on("ready", () => {
+    if (away) onBack();
+    away = false;
+    // It may be another server than before.
+    requireNoEviction(client).catch(onRefused);
+  });
   return { client, connect, isReady: () => client.status === "ready", [Symbol.asyncDispose]: close };
 }
 

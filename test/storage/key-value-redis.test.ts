@@ -2,6 +2,7 @@ import * as assert from "uvu/assert";
 import { createRedisKeyValue } from "../../src/storage/key-value-redis.ts";
 import { openRedis } from "../../src/storage/redis.ts";
 import { describeKeyValue } from "../conformance/key-value.ts";
+import { quiet } from "../harness/redis-quiet.ts";
 import { noRedis, redisSettings } from "../harness/servers.ts";
 import { skipSuite, suite } from "../harness/suite.ts";
 import { startTcpProxy } from "../harness/tcp-proxy.ts";
@@ -12,11 +13,10 @@ const test = redis === undefined ? skipSuite("key-value on Redis", noRedis) : su
 const { url, prefix } = redis ?? { url: "", prefix: "" };
 
 const clock = () => new Date();
-const onError = () => {};
 let stores = 0;
 
 async function openStore(at: string, below = `${prefix}${stores++}:`) {
-  const connection = await openRedis(at, { onError });
+  const connection = await openRedis(at, quiet);
   const store = createRedisKeyValue(connection, { clock, prefix: below });
   return {
     ...store,

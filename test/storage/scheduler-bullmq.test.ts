@@ -4,6 +4,7 @@ import { openRedis } from "../../src/storage/redis.ts";
 import type { Scheduler } from "../../src/storage/scheduler.ts";
 import { createBullmqScheduler } from "../../src/storage/scheduler-bullmq.ts";
 import { describeScheduler } from "../conformance/scheduler.ts";
+import { quiet } from "../harness/redis-quiet.ts";
 import { noRedis, redisSettings } from "../harness/servers.ts";
 import { skipSuite, suite } from "../harness/suite.ts";
 import { startTcpProxy } from "../harness/tcp-proxy.ts";
@@ -23,7 +24,7 @@ async function openScheduler(
   below: string,
   onError: (error: unknown, lane: string | null) => void,
 ): Promise<Scheduler> {
-  const connection = await openRedis(at, { onError: ignore });
+  const connection = await openRedis(at, quiet);
   const scheduler = createBullmqScheduler(connection, { clock, prefix: below, onError });
   return {
     ...scheduler,
@@ -87,7 +88,7 @@ test("has a lane taken over within seconds when its worker is gone, however ofte
 
 test("goes on by itself while Redis is away, and ends in time", async () => {
   await using proxy = await startTcpProxy(new URL(url), 6379);
-  const connection = await openRedis(proxy.url, { onError: ignore });
+  const connection = await openRedis(proxy.url, quiet);
   const scheduler = createBullmqScheduler(connection, { clock, prefix: nextPrefix(), onError: ignore });
   const drained: string[] = [];
   scheduler.start(async (lane) => void drained.push(lane));
@@ -111,7 +112,7 @@ test("drains again after everything in Redis was lost", async () => {
   scheduler.start(async (lane) => void drained.push(lane));
   scheduler.wake("a");
   await until("a drain", async () => drained.length === 1);
-  await using connection = await openRedis(url, { onError: ignore });
+  await using connection = await openRedis(url, quiet);
   const keys = await connection.client.keys(`${below}*`);
   await connection.client.del(keys);
   scheduler.wake("a");
@@ -124,7 +125,7 @@ test("does nothing for a forged job that names no lane", async () => {
   await using scheduler = await openScheduler(url, below, (error) => errors.push(error));
   const drained: string[] = [];
   scheduler.start(async (lane) => void drained.push(lane));
-  await using connection = await openRedis(url, { onError: ignore });
+  await using connection = await openRedis(url, quiet);
   const queue = new Queue("lanes", { connection: connection.client, prefix: `${below}jobs` });
   for (const data of [{}, { lane: 1 }, { lane: { toString: "a" } }, null, "a", []]) await queue.add("drain", data);
   await queue.add("anything", { lane: "named" });

@@ -2,6 +2,7 @@ import * as assert from "uvu/assert";
 import { openRedis } from "../../src/storage/redis.ts";
 import { createRedisSignals } from "../../src/storage/signals-redis.ts";
 import { describeSignals } from "../conformance/signals.ts";
+import { quiet } from "../harness/redis-quiet.ts";
 import { noRedis, redisSettings } from "../harness/servers.ts";
 import { skipSuite, suite } from "../harness/suite.ts";
 import { startTcpProxy } from "../harness/tcp-proxy.ts";
@@ -12,7 +13,7 @@ const test = redis === undefined ? skipSuite("signals on Redis", noRedis) : suit
 const { url, prefix } = redis ?? { url: "", prefix: "" };
 
 async function openSignals(at = url) {
-  const connection = await openRedis(at, { onError: () => {} });
+  const connection = await openRedis(at, quiet);
   const signals = createRedisSignals(connection, { prefix });
   return {
     ...signals,

@@ -1,0 +1,92 @@
+/** The stores of a node, as its settings choose them: the database says where the truth lives, Redis that processes share it. */
+import { join } from "node:path";
+import type { Config } from "./config.ts";
+import type { ConcordatError } from "./errors.ts";
+import { type Database, openDatabase } from "./storage/database.ts";
+import type { KeyValue } from "./storage/key-value.ts";
+import { openLevelKeyValue } from "./storage/key-value-level.ts";
+import { createRedisKeyValue } from "./storage/key-value-redis.ts";
+import { claimPostgres } from "./storage/postgres-claim.ts";
+import { openRedis } from "./storage/redis.ts";
+import type { Scheduler } from "./storage/scheduler.ts";
+import { createBullmqScheduler } from "./storage/scheduler-bullmq.ts";
+import { createTimerScheduler } from "./storage/scheduler-timers.ts";
+import { createLocalSignals, type Signals } from "./storage/signals.ts";
+import { createRedisSignals } from "./storage/signals-redis.ts";
+import type { Log } from "./telemetry/log.ts";
+
+export interface Stores {
+  readonly database: Database;
+  readonly keyValue: KeyValue;
+  readonly scheduler: Scheduler;
+  readonly signals: Signals;
+  /** Whether Redis is reached now; absent in a node without one. */
+  readonly redisReady?: () => boolean;
+  /** Whether this process serves its database alone. */
+  readonly alone: boolean;
+}
+
+export interface StoresContext {
+  readonly clock: () => Date;
+  readonly log: Log;
+  /** Keeps what was opened, to be closed in reverse. */
+  readonly open: <T extends AsyncDisposable>(part: T) => T;
+}
+
+/**
+ * Opens the stores of `config`, whose data directory exists, and brings the schema up to date.
+ * @throws {ConcordatError} `data_directory_in_use`, `database_in_use`, `database_unreachable`, `schema_newer`, `redis_evicts`
+ */
+export async function openStores(config: Config, context: StoresContext): Promise<Stores> {
+  return config.redisUrl === undefined
+    ? await openAlone(config, context)
+    : await openShared(config, config.redisUrl, context);
+}
+
+async function openAlone(config: Config, { clock, log, open }: StoresContext): Promise<Stores> {
+  // The key-value store's lock comes first: a data directory serves one process.
+  const keyValue = open(await openLevelKeyValue(join(config.dataDir, "key-value"), { clock }));
+  const database = await openClaimed(config, { clock, log, open });
+  const signals = open(createLocalSignals());
+  const onError = (error: unknown, lane: string) => log.error({ err: error, lane }, "draining a lane failed");
+  return { database, keyValue, signals, scheduler: open(createTimerScheduler({ clock, onError })), alone: true };
+}
+
+async function openShared(config: Config, url: string, { clock, log, open }: StoresContext): Promise<Stores> {
+  const redis = open(
+    await openRedis(url, {
+      onAway: (error) => log.warn({ err: error }, "Redis is away: this process counts, drains and looks for itself"),
+      onBack: () => log.info("Redis is back"),
+      onRefused: (error) => log.error({ err: error }, "Redis is not set up as it must be"),
+    }),
+  );
+  const database = await openClaimed(config, { clock, log, open });
+  const prefix = config.redisPrefix;
+  const keyValue = open(createRedisKeyValue(redis, { clock, prefix: `${prefix}key-value:` }));
+  const signals = open(createRedisSignals(redis, { prefix: `${prefix}signals:` }));
+  const onError = (error: unknown, lane: string | null) => {
+    // Without a lane it is BullMQ that speaks of its connection, which speaks for itself.
+    if (lane !== null) log.error({ err: error, lane }, "draining a lane failed");
+  };
+  const scheduler = open(createBullmqScheduler(redis, { clock, prefix, onError }));
+  return { database, keyValue, signals, scheduler, redisReady: redis.isReady, alone: false };
+}
+
+async function openClaimed(config: Config, { log, open }: StoresContext): Promise<Database> {
+  const { databaseUrl: url, redisUrl } = config;
+  // Before the migrations: they must not change what another process works on.
+  if (url !== undefined) {
+    open(await claimPostgres(url, { shared: redisUrl !== undefined, onTaken: endBy(log) }));
+  }
+  return open(await openDatabase({ url, dataDir: join(config.dataDir, "database") }));
+}
+
+/** Ends the process at once: every moment more would be one in which two nodes work on one database. */
+function endBy(log: Log) {
+  return (error: ConcordatError) => {
+    log.fatal({ err: error }, "another process took the database over; this one ends");
+    setImmediate(() => {
+      throw error;
+    });
+  };
+}
