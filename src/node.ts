@@ -17,6 +17,7 @@ import { drainLane, type LaneDependencies, releaseLanes, sweepLanes } from "./ou
 import { createPeerKeyRefresh } from "./outbox/peer-keys.ts";
 import { dropOldBodies } from "./outbox/retention.ts";
 import { createFirstAdministrator, hasAdministrator } from "./registry/administrators.ts";
+import { createEventWatch } from "./registry/event-watch.ts";
 import { createSequencer, journalSignal, sequenceJournal } from "./registry/sequencer.ts";
 import { type Database, openDatabase } from "./storage/database.ts";
 import { openStores } from "./stores.ts";
@@ -102,6 +103,7 @@ async function startNode(
     retry: { base: config.deliveryRetryBaseMs, cap: config.deliveryRetryCapMs },
   };
   const peering = { ...shared, clockSkewSeconds: config.clockSkewSeconds };
+  const eventWatch = createEventWatch({ database, signals, clock, onError });
   const dependencies: HttpDependencies = {
     ...peering,
     admitInvited: () => void admitInvited(peering).catch(onError),
@@ -112,6 +114,7 @@ async function startNode(
     corsOrigins: config.corsOrigins,
     nodeName: `Concordat at ${new URL(origin).host}`,
     version,
+    eventWatch,
     ...(stores.redisReady === undefined ? {} : { redisReady: stores.redisReady }),
   };
 
@@ -133,7 +136,9 @@ async function startNode(
   }
   const app = config.role === "worker" ? createHealthApp(dependencies) : createApp(dependencies);
   const server = open(await listen(createHttpServer(app), config.listen));
+  // Closed first: what would keep the server waiting ends by itself then.
   open({ [Symbol.asyncDispose]: async () => stopping.abort() });
+  open(eventWatch);
   if (config.role !== "web") scheduler.start((lane) => drainLane(lanes, lane));
 
   const { address } = server;

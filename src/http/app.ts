@@ -15,6 +15,7 @@ import { accessKeyRoutes } from "./routes/access-keys.ts";
 import { mountClientToServer } from "./routes/client-to-server.ts";
 import { deliveryRoutes } from "./routes/deliveries.ts";
 import { mountDocuments } from "./routes/documents.ts";
+import { eventRoutes } from "./routes/events.ts";
 import { mountFederation } from "./routes/federation.ts";
 import { peerRoutes } from "./routes/peers.ts";
 import { platformRoutes } from "./routes/platforms.ts";
@@ -32,6 +33,7 @@ export function listRoutes(dependencies: HttpDependencies): readonly Route[] {
     ...projectRoutes(dependencies),
     ...peerRoutes(dependencies),
     ...deliveryRoutes(dependencies),
+    ...eventRoutes(dependencies),
   ];
 }
 

@@ -3,12 +3,14 @@ import type { GuardedFetch } from "../identity/guarded-fetch.ts";
 import type { NodeKeys } from "../identity/node-keys.ts";
 import type { InboxDependencies } from "../inbox/receive.ts";
 import type { PeeringDependencies } from "../outbox/peering.ts";
+import type { EventWatch } from "../registry/event-watch.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { AddressReader } from "./client-address.ts";
 
 export interface HttpDependencies extends InboxDependencies, PeeringDependencies {
   readonly fetcher: GuardedFetch;
   readonly keys: NodeKeys;
+  readonly eventWatch: EventWatch;
   readonly log: Log;
   readonly readAddress: AddressReader;
   /** Default validity of access keys, days. */

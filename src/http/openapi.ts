@@ -39,7 +39,7 @@ export function createOpenApi(
 }
 
 function operationOf(route: Route) {
-  const { status, schema } = route.answer;
+  const { status, schema, stream } = route.answer;
   const media = { "application/json": { schema: route.body as z.ZodType } };
   const form = { "application/x-www-form-urlencoded": { schema: route.body as z.ZodType } };
   return {
@@ -53,7 +53,13 @@ function operationOf(route: Route) {
     ...(route.body ? { requestBody: { content: route.form ? { ...media, ...form } : media } } : {}),
     responses: {
       [String(status)]: schema
-        ? { description: "success", content: { "application/json": { schema } } }
+        ? {
+            description: "success",
+            content: {
+              "application/json": { schema },
+              ...(stream ? { "text/event-stream": { schema: stream } } : {}),
+            },
+          }
         : { description: "success" },
       default: {
         description: "refused or failed",

@@ -3,6 +3,7 @@
  * from both. A handler gets parsed input and a caller who may be here, and returns its answer as a value.
  */
 import { createHash } from "node:crypto";
+import { Readable } from "node:stream";
 import type Router from "@koa/router";
 import type { Context } from "koa";
 import { z } from "zod";
@@ -36,12 +37,18 @@ export interface Input<A extends Access, P, Q, B> {
   readonly address: string;
   /** With a POST that carried an Idempotency-Key: for `commitChange`. */
   readonly once: Once | undefined;
+  /** A header of the request; empty when it has none. */
+  readonly header: (name: string) => string;
+  /** Aborted when the connection has ended: whatever waits may stop. */
+  readonly gone: AbortSignal;
 }
 
 export interface Answer {
   readonly status: number;
   readonly body?: unknown;
   readonly location?: string;
+  /** Instead of a body: server-sent events, sent as they come. */
+  readonly stream?: AsyncIterable<string>;
 }
 
 export interface Route<A extends Access = Access, P = unknown, Q = unknown, B = unknown> {
@@ -56,7 +63,12 @@ export interface Route<A extends Access = Access, P = unknown, Q = unknown, B = 
   /** Takes a form as well as JSON. */
   readonly form?: boolean;
   /** Status of success and the shape of its body. */
-  readonly answer: { readonly status: number; readonly schema?: z.ZodType };
+  readonly answer: {
+    readonly status: number;
+    readonly schema?: z.ZodType;
+    /** Of one event, where the route may answer with a stream of them. */
+    readonly stream?: z.ZodType;
+  };
   /** The resource as it stands, against which `If-Match` is judged. */
   readonly current?: (input: Input<A, P, Q, unknown>) => Promise<unknown>;
   readonly handle: (input: Input<A, P, Q, B>) => Promise<Answer>;
@@ -119,6 +131,8 @@ async function runRoute(
   { readAddress }: RouteDependencies,
 ): Promise<void> {
   const body = route.body ? readShape(route.body, await readRestBody(ctx, route.form ?? false)) : undefined;
+  const gone = new AbortController();
+  ctx.res.once("close", () => gone.abort());
   const input = {
     caller: caller as CallerOf<Access>,
     params: route.params ? readParams(route.params, ctx.params) : {},
@@ -126,6 +140,8 @@ async function runRoute(
     body,
     address: readAddress(ctx.req),
     once: caller === null ? undefined : readOnce(ctx, caller, body),
+    header: (name: string) => ctx.get(name),
+    gone: gone.signal,
   };
   await judgeIfMatch(ctx, route, input);
   answer(ctx, route, await route.handle(input));
@@ -206,10 +222,17 @@ async function judgeIfMatch(
   if (!wanted.split(",").some((candidate) => candidate.trim() === tag)) throw new Problem("precondition_failed");
 }
 
-function answer(ctx: Context, route: Route, { status, body, location }: Answer): void {
+function answer(ctx: Context, route: Route, { status, body, location, stream }: Answer): void {
   ctx.status = status;
   if (location !== undefined) ctx.set("Location", location);
   ctx.set("Cache-Control", "no-store");
+  if (stream !== undefined) {
+    // Proxies that know this header do not gather what is to arrive now.
+    ctx.set("X-Accel-Buffering", "no");
+    ctx.type = "text/event-stream";
+    ctx.body = Readable.from(stream);
+    return;
+  }
   if (body === undefined) return;
   const isSingle = route.path.endsWith("/:id") || route.current !== undefined;
   if (isSingle) ctx.set("ETag", entityTag(body));

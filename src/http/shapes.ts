@@ -197,6 +197,18 @@ export const receiptSchema = z
   })
   .meta({ id: "Receipt" });
 
+export const eventSchema = z
+  .object({
+    id: z.number(),
+    type: z.string(),
+    at: z.string(),
+    object: nullableText,
+    revision: z.number().optional(),
+    actor: z.string().optional(),
+    data: z.record(z.string(), z.unknown()).optional(),
+  })
+  .meta({ id: "Event" });
+
 export const auditEntrySchema = z
   .object({
     seq: z.number(),

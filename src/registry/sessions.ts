@@ -153,7 +153,13 @@ export async function resolveSession(
   sessionId: string,
   now: Date,
 ): Promise<AdministratorCaller | PlatformCaller | null> {
-  const [row] = await tx
+  const [row] = await findLive(tx, [sessionId], now);
+  return row === undefined ? null : callerOf(row, now);
+}
+
+/** Sessions that have not ended, with what opened them. */
+async function findLive(tx: Tx, sessionIds: readonly string[], now: Date) {
+  return await tx
     .select({
       session: sessions,
       administrator: administrators,
@@ -166,8 +172,15 @@ export async function resolveSession(
     .leftJoin(roles, eq(roles.id, administrators.roleId))
     .leftJoin(accessKeys, eq(accessKeys.id, sessions.accessKeyId))
     .leftJoin(platforms, eq(platforms.id, accessKeys.platformId))
-    .where(and(eq(sessions.id, sessionId), isNull(sessions.endedAt), gt(sessions.expiresAt, now)));
-  if (row?.administrator && row.role) {
+    .where(and(inArray(sessions.id, [...sessionIds]), isNull(sessions.endedAt), gt(sessions.expiresAt, now)));
+}
+
+type LiveSession = Awaited<ReturnType<typeof findLive>>[number];
+
+/** Who a session speaks for; null when what opened it was suspended, archived or has expired. */
+function callerOf(row: LiveSession, now: Date): AdministratorCaller | PlatformCaller | null {
+  const sessionId = row.session.id;
+  if (row.administrator && row.role) {
     const { id, username: name, expiresAt } = row.administrator;
     if (expiresAt !== null && expiresAt <= now) return null;
     return {
@@ -178,13 +191,30 @@ export async function resolveSession(
       sessionId,
     };
   }
-  if (row?.accessKey && row.platform && isUsable(row.accessKey, now) && row.platform.status === "active") {
+  if (row.accessKey && row.platform && isUsable(row.accessKey, now) && row.platform.status === "active") {
     const { id, uri, handle, rights } = row.platform;
     const subset = row.accessKey.rights;
     const granted = subset === null ? rights : rights.filter((right) => subset.includes(right));
     return { kind: "platform", id, uri, handle, rights: new Set(granted as PlatformRight[]), sessionId };
   }
   return null;
+}
+
+/** When each of these sessions will end by itself; one that has ended, or that is nobody's any more, is missing. */
+export async function readSessionEnds(
+  tx: Tx,
+  sessionIds: readonly string[],
+  now: Date,
+): Promise<ReadonlyMap<string, Date>> {
+  const rows = await findLive(tx, sessionIds, now);
+  return new Map(
+    rows.flatMap((row) => {
+      if (callerOf(row, now) === null) return [];
+      const { id, expiresAt } = row.session;
+      const opener = row.accessKey?.endsAt ?? row.administrator?.expiresAt ?? expiresAt;
+      return [[id, new Date(Math.min(opener.getTime(), expiresAt.getTime()))] as const];
+    }),
+  );
 }
 
 /** Ends a session: its token is refused from the next request on. */

@@ -449,7 +449,11 @@ export const journal = pgTable(
     aggregate: text("aggregate").unique(),
     count: integer("count").notNull().default(1),
   },
-  (t) => [index("journal_unnumbered").on(t.id).where(sql`${t.seq} is null`), index("journal_at").on(t.at)],
+  (t) => [
+    index("journal_unnumbered").on(t.id).where(sql`${t.seq} is null`),
+    index("journal_at").on(t.at),
+    index("journal_events").on(t.seq).where(sql`${t.audience} <> '{}'`),
+  ],
 );
 
 /** Requests that carried an Idempotency-Key; what they gave is encrypted under the key, of which this is the hash. */

@@ -7,7 +7,7 @@ import { createTurns } from "../../storage/turns.ts";
 import type { HttpDependencies } from "../dependencies.ts";
 import { defineRoute, type Route } from "../route.ts";
 
-export function sessionRoutes({ database, keys, origin, clock }: HttpDependencies): readonly Route[] {
+export function sessionRoutes({ database, keys, origin, clock, numberJournal }: HttpDependencies): readonly Route[] {
   const inTurn = createTurns();
   return [
     defineRoute({
@@ -58,6 +58,8 @@ export function sessionRoutes({ database, keys, origin, clock }: HttpDependencie
       answer: { status: 204 },
       handle: async ({ caller }) => {
         await database.transaction((tx) => endSession(tx, caller.sessionId, clock()));
+        // Whoever watches the journal sees that the session is gone.
+        numberJournal();
         return { status: 204 };
       },
     }),

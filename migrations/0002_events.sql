@@ -1,0 +1,1 @@
+CREATE INDEX "journal_events" ON "journal" USING btree ("seq") WHERE "journal"."audience" <> '{}';

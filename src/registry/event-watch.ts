@@ -1,0 +1,165 @@
+/**
+ * Watches the journal for everybody in this process who waits for events: one look per signal, whatever the number of
+ * streams. It also ends those whose session has ended.
+ */
+import type { Database } from "../storage/database.ts";
+import type { Signals } from "../storage/signals.ts";
+import type { AdministratorCaller, PlatformCaller } from "./caller.ts";
+import { audienceOf, listAudiences, readHead } from "./events.ts";
+import { journalSignal } from "./sequencer.ts";
+import { readSessionEnds } from "./sessions.ts";
+
+/** Somebody's view of the journal, open for as long as the session is. */
+export interface EventView {
+  /**
+   * Resolves when there may be new events, when the view ends, or after `milliseconds`. What came since the last call,
+   * or since the view was opened, counts.
+   */
+  wait(milliseconds: number): Promise<void>;
+  /** True once the session has ended, or the node stops. */
+  readonly ended: boolean;
+  close(): void;
+}
+
+export interface EventWatch extends AsyncDisposable {
+  open(caller: AdministratorCaller | PlatformCaller): EventView;
+}
+
+export interface EventWatchDependencies {
+  readonly database: Database;
+  readonly signals: Signals;
+  readonly clock: () => Date;
+  readonly onError: (error: unknown) => void;
+}
+
+interface Viewer {
+  readonly sessionId: string;
+  readonly audience: string;
+  /** Something may be new since the viewer last waited. */
+  fresh: boolean;
+  ended: boolean;
+  wake: () => void;
+}
+
+/** Signals that come within this are one look, milliseconds. */
+const coalesceMilliseconds = 5;
+const rowsAtOnce = 1_000;
+/** Node fires timers beyond this (2^31 − 1 ms) at once. */
+const longestDelay = 2_147_483_647;
+
+export function createEventWatch({ database, signals, clock, onError }: EventWatchDependencies): EventWatch {
+  const viewers = new Set<Viewer>();
+  /** How far the journal was looked at; undefined while nobody watches. */
+  let seen: number | undefined;
+  let stopListening: (() => void) | undefined;
+  let planned: NodeJS.Timeout | undefined;
+  let nextEnd: NodeJS.Timeout | undefined;
+  let looking: Promise<void> = Promise.resolve();
+  let closed = false;
+
+  const plan = () => {
+    planned ??= setTimeout(() => {
+      planned = undefined;
+      looking = looking.then(look).catch((error: unknown) => {
+        onError(error);
+        // Nobody may miss something for that: they look for themselves.
+        wakeAll(() => true);
+      });
+    }, coalesceMilliseconds);
+  };
+
+  const wakeAll = (concerns: (viewer: Viewer) => boolean) => {
+    for (const viewer of viewers) {
+      if (!concerns(viewer)) continue;
+      viewer.fresh = true;
+      viewer.wake();
+    }
+  };
+
+  const look = async (): Promise<void> => {
+    if (viewers.size === 0) return;
+    await endViews();
+    if (seen === undefined) {
+      // What came between the first viewer's own look and this one is below the head already.
+      seen = await readHead(database);
+      wakeAll(() => true);
+    }
+    for (let full = true; full; ) {
+      const found = await listAudiences(database.db, seen, rowsAtOnce);
+      seen = found.last;
+      full = found.full;
+      wakeAll(({ audience }) => found.audiences.has(audience));
+    }
+  };
+
+  /** Ends the views whose session has ended, and comes back when the next one will by itself. */
+  const endViews = async (): Promise<void> => {
+    const now = clock();
+    const ends = await readSessionEnds(database.db, [...new Set([...viewers].map((one) => one.sessionId))], now);
+    for (const viewer of viewers) {
+      if (ends.has(viewer.sessionId)) continue;
+      viewer.ended = true;
+      viewer.wake();
+    }
+    clearTimeout(nextEnd);
+    const soonest = Math.min(...[...ends.values()].map((end) => end.getTime()));
+    if (Number.isFinite(soonest)) nextEnd = setTimeout(plan, Math.min(soonest - now.getTime(), longestDelay));
+  };
+
+  const forget = () => {
+    stopListening?.();
+    stopListening = undefined;
+    seen = undefined;
+    clearTimeout(nextEnd);
+  };
+
+  return {
+    open(caller) {
+      // Everything may be new to somebody who has just come.
+      const viewer: Viewer = {
+        sessionId: caller.sessionId,
+        audience: audienceOf(caller),
+        fresh: true,
+        ended: closed,
+        wake: () => {},
+      };
+      viewers.add(viewer);
+      stopListening ??= signals.listen(journalSignal, plan);
+      plan();
+      return {
+        get ended() {
+          return viewer.ended;
+        },
+        async wait(milliseconds) {
+          if (!viewer.fresh && !viewer.ended) {
+            await new Promise<void>((resolve) => {
+              const late = setTimeout(resolve, milliseconds);
+              viewer.wake = () => {
+                clearTimeout(late);
+                resolve();
+              };
+            });
+          }
+          viewer.fresh = false;
+        },
+        close() {
+          viewers.delete(viewer);
+          viewer.ended = true;
+          viewer.wake();
+          if (viewers.size === 0) forget();
+        },
+      };
+    },
+    async [Symbol.asyncDispose]() {
+      closed = true;
+      for (const viewer of viewers) {
+        viewer.ended = true;
+        viewer.wake();
+      }
+      viewers.clear();
+      clearTimeout(planned);
+      forget();
+      await looking;
+    },
+  };
+}

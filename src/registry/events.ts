@@ -1,0 +1,86 @@
+/** Events: the journal as one platform, or the administrators, may see it (docs/rest.md, "Events"). */
+import { and, arrayContains, asc, desc, gt, isNotNull, sql } from "drizzle-orm";
+import type { JsonObject } from "../protocol/objects.ts";
+import type { Database, Tx } from "../storage/database.ts";
+import { journal } from "../storage/schema.ts";
+import type { AdministratorCaller, PlatformCaller } from "./caller.ts";
+import { administrators } from "./journal.ts";
+import { sequenceJournal } from "./sequencer.ts";
+
+export interface Event {
+  /** Number of the journal's row; ascending, with gaps. */
+  readonly id: number;
+  readonly type: string;
+  readonly at: string;
+  readonly object: string | null;
+  readonly revision?: number;
+  readonly actor?: string;
+  readonly data?: JsonObject;
+}
+
+/** Whom a row must name so that it is an event to the caller. */
+export function audienceOf(caller: AdministratorCaller | PlatformCaller): string {
+  return caller.kind === "platform" ? caller.uri : administrators;
+}
+
+/** Events after `after`, in order; what was numbered so far. */
+export async function listEvents(
+  tx: Tx,
+  caller: AdministratorCaller | PlatformCaller,
+  { after, limit }: { readonly after: number; readonly limit: number },
+): Promise<readonly Event[]> {
+  const rows = await tx
+    .select()
+    .from(journal)
+    .where(and(gt(journal.seq, after), isEvent, arrayContains(journal.audience, [audienceOf(caller)])))
+    .orderBy(asc(journal.seq))
+    .limit(limit);
+  return rows.map(toEvent);
+}
+
+/** As the index knows them. */
+const isEvent = sql`${journal.audience} <> '{}'`;
+
+function toEvent(row: typeof journal.$inferSelect): Event {
+  const { revision, ...data } = row.data ?? {};
+  return {
+    id: row.seq as number,
+    type: row.action,
+    at: row.at.toISOString(),
+    object: row.object,
+    ...(typeof revision === "number" ? { revision } : {}),
+    ...(row.actor === null ? {} : { actor: row.actor }),
+    ...(Object.keys(data).length > 0 ? { data } : {}),
+  };
+}
+
+/** The number of the newest row that was committed before; 0 in an empty journal. */
+export async function readHead(database: Database): Promise<number> {
+  await sequenceJournal(database);
+  const [row] = await database.db
+    .select({ seq: journal.seq })
+    .from(journal)
+    .where(isNotNull(journal.seq))
+    .orderBy(desc(journal.seq))
+    .limit(1);
+  return row?.seq ?? 0;
+}
+
+/** Whom the events after `after` are for, at most `limit` of them, and how far that looked. */
+export async function listAudiences(
+  tx: Tx,
+  after: number,
+  limit: number,
+): Promise<{ readonly audiences: ReadonlySet<string>; readonly last: number; readonly full: boolean }> {
+  const rows = await tx
+    .select({ seq: journal.seq, audience: journal.audience })
+    .from(journal)
+    .where(and(gt(journal.seq, after), isEvent))
+    .orderBy(asc(journal.seq))
+    .limit(limit);
+  return {
+    audiences: new Set(rows.flatMap(({ audience }) => audience)),
+    last: rows.at(-1)?.seq ?? after,
+    full: rows.length === limit,
+  };
+}

@@ -1,0 +1,124 @@
+import * as assert from "uvu/assert";
+import { openEventStream } from "../harness/event-stream.ts";
+import { makePeers, startNode, type TestNode } from "../harness/node.ts";
+import { joinPlatform, sealNext, sealProject, type TestPlatform, untilKnown } from "../harness/platform.ts";
+import { type Json, logIn } from "../harness/rest.ts";
+import { freshDatabaseUrl } from "../harness/servers.ts";
+import { suite } from "../harness/suite.ts";
+import { until } from "../harness/until.ts";
+
+/** What platforms and administrators are told while it happens (docs/rest.md, "Events"). */
+const test = suite("events");
+const store = (await freshDatabaseUrl()) === undefined ? "pglite" : "postgres";
+
+let ouest: TestNode;
+let lyon: TestNode;
+let owner: TestPlatform;
+let hcl: TestPlatform;
+let other: TestPlatform;
+
+test.before(async () => {
+  [ouest, lyon] = await Promise.all([startNode({ store }), startNode({ store })]);
+  await makePeers(ouest, lyon);
+  owner = await joinPlatform(ouest, "rennes");
+  hcl = await joinPlatform(lyon, "hcl");
+  other = await joinPlatform(lyon, "other");
+  await untilKnown(owner, hcl);
+});
+test.after(async () => {
+  await Promise.all([ouest, lyon].map((node) => node?.[Symbol.asyncDispose]()));
+});
+
+const poll = (platform: TestPlatform, query: string) => platform.rest.ok("GET", `/events?${query}`);
+const share = async (code: string) => {
+  const object = await sealProject(owner, { code, grants: [{ to: hcl }] });
+  const { id } = await owner.rest.ok("POST", "/projects", { object });
+  return { id: String(id), object };
+};
+
+test("a share is an event to the grantee on its own node, and to nobody else there", async () => {
+  await using stream = await openEventStream(lyon.origin, hcl.rest);
+  await using beside = await openEventStream(lyon.origin, other.rest);
+  assert.is(stream.status, 200);
+  const { object } = await share("E1");
+  const event = await until("the event", () => stream.events.find(({ object: uri }) => uri === object.id));
+  assert.is(event.type, "project.shared");
+  assert.is(event.revision, 1);
+  assert.is(event.actor, owner.uri);
+  assert.ok(Number.isSafeInteger(event.id));
+  assert.equal(beside.events, []);
+});
+
+test("a stream resumes after the last event that it had", async () => {
+  const { id, object } = await share("E2");
+  const first = await until("the share", async () =>
+    ((await poll(hcl, "after=0")).items as Json[]).find((one) => one.object === object.id),
+  );
+  const next = await sealNext(owner, object, { grants: [{ to: hcl }] });
+  await owner.rest.ok("PATCH", `/projects/${id}`, { object: next });
+  await until("the change", async () =>
+    ((await poll(hcl, `after=${first.id}`)).items as Json[]).some(({ type }) => type === "project.updated"),
+  );
+  await using stream = await openEventStream(lyon.origin, hcl.rest, Number(first.id));
+  const [event] = await until("the event", () => stream.events.length > 0 && stream.events);
+  assert.is(event?.type, "project.updated");
+  assert.is(event?.revision, 2);
+});
+
+test("a long poll waits for the next event, and says how far it looked", async () => {
+  const { last_id: last } = await poll(hcl, "wait=0");
+  const waiting = poll(hcl, `after=${last}&wait=25`);
+  const { object } = await share("E3");
+  const answer = await waiting;
+  const [event] = answer.items as Json[];
+  assert.is(event?.object, object.id);
+  assert.is(answer.last_id, (answer.items as Json[]).at(-1)?.id);
+  const nothing = await poll(hcl, `after=${answer.last_id}&wait=1`);
+  assert.equal(nothing, { items: [], last_id: answer.last_id });
+});
+
+test("an administrator sees the node's own events, not those of platforms", async () => {
+  const { items } = (await lyon.admin.ok("GET", "/events?after=0")) as { items: Json[] };
+  const types = new Set(items.map(({ type }) => type));
+  assert.ok(types.has("peer.approved"), [...types].join(" "));
+  assert.not(types.has("project.shared"));
+});
+
+test("a stream ends with the session that opened it", async () => {
+  const rest = await logIn(lyon.origin, "hcl", hcl.accessKey);
+  await using stream = await openEventStream(lyon.origin, rest);
+  await rest.ok("POST", "/auth/logout", {});
+  await until("the end of the stream", () => stream.ended, 2_000);
+  assert.is((await rest.call("GET", "/events?wait=0")).status, 401);
+});
+
+test("a stream and a waiting poll end when the platform is suspended", async () => {
+  const guest = await joinPlatform(lyon, "guest");
+  await using stream = await openEventStream(lyon.origin, guest.rest);
+  const waiting = guest.rest.call("GET", "/events?wait=25");
+  await lyon.admin.ok("PATCH", `/platforms/${guest.id}`, { status: "suspended" });
+  await until("the end of the stream", () => stream.ended, 2_000);
+  const refused = await waiting;
+  assert.is(refused.body.code, "unauthenticated");
+  assert.is(refused.status, 401);
+});
+
+test("refuses what names no event, and who has no token", async () => {
+  const malformed = await hcl.rest.call("GET", "/events", undefined, { "last-event-id": "x" });
+  assert.is(malformed.body.code, "invalid");
+  assert.is(malformed.status, 400);
+  for (const query of ["after=-1", "wait=26", "wait=x", "after=1e99"]) {
+    assert.is((await hcl.rest.call("GET", `/events?${query}`)).body.code, "invalid", query);
+  }
+  assert.is((await hcl.rest.call("GET", "/events", undefined, { authorization: "Bearer no" })).status, 401);
+});
+
+test("a node that stops ends its streams", async () => {
+  await using stream = await openEventStream(lyon.origin, hcl.rest);
+  await until("the stream", () => stream.status === 200);
+  await lyon.stop();
+  assert.is(stream.ended, true);
+  await lyon.start();
+});
+
+test.run();
