@@ -194,8 +194,14 @@ function readShape<T>(schema: z.ZodType<T>, value: unknown): T {
     });
   }
   if (judged.unknown.length > 0) {
-    const errors = judged.unknown.map((path) => ({ path, code: "unknown_member", message: "is not a member here" }));
-    throw new Problem("unknown_member", `Not known here: ${judged.unknown.join(", ")}`, { errors });
+    const errors = judged.unknown.map(({ path }) => ({
+      path,
+      code: "unknown_member",
+      message: "is not a member here",
+    }));
+    throw new Problem("unknown_member", `Not known here: ${judged.unknown.map(({ path }) => path).join(", ")}`, {
+      errors,
+    });
   }
   return schema.parse(value);
 }

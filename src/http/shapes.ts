@@ -148,6 +148,7 @@ export const peerSchema = z
     name: nullableText,
     software: nullableText,
     fingerprint: nullableText,
+    held: nullableText.describe("why its new keys wait for an administrator"),
     signature_form: nullableText,
     policy: z.object({
       platforms: z.union([z.literal("all"), z.array(z.string())]),

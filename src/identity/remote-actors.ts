@@ -67,7 +67,13 @@ export async function fetchInstanceActor(fetcher: GuardedFetch, origin: string):
   const answer = await request(fetcher, url);
   if (answer.status >= 300 && answer.status < 400) throw refuse("its address redirects");
   if (answer.status !== 200) throw new Problem("actor_unreachable", `${url} answers ${answer.status}.`);
-  const actor = readActor(answer.body);
+  return readInstanceActor(parseDocument(answer.body), origin);
+}
+
+/** An instance actor's document, judged. @throws {Problem} `actor_refused` and `weak_key` (422) */
+export function readInstanceActor(document: unknown, origin: string): RemoteActor {
+  const url = actorIds.instance(origin);
+  const actor = readActor(document);
   if (actor.id !== url) throw refuse("its id is not the address that it was fetched from");
   requireOrigin(actor, origin);
   const rsa = readRsaKey(actor);
@@ -108,14 +114,16 @@ async function request(fetcher: GuardedFetch, url: string): Promise<OutboundAnsw
   }
 }
 
-function readActor(octets: Uint8Array): ActorDocument {
-  let value: unknown;
+function parseDocument(octets: Uint8Array): unknown {
   try {
-    value = parseStrictJson(octets);
+    return parseStrictJson(octets);
   } catch {
     throw refuse("its document is not strict JSON");
   }
-  const parsed = actorSchema.safeParse(value);
+}
+
+function readActor(document: unknown): ActorDocument {
+  const parsed = actorSchema.safeParse(document);
   if (parsed.success) return parsed.data;
   throw refuse(`${parsed.error.issues[0]?.path.join(".")} is missing or malformed`);
 }

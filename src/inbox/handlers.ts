@@ -1,14 +1,15 @@
 /** One handler per kind of intent. They change the registry in the receiver's transaction and return what is to be said. */
 import { Problem } from "../errors.ts";
 import type { NodeKeys } from "../identity/node-keys.ts";
+import { readInstanceActor } from "../identity/remote-actors.ts";
 import { appendAnnouncements } from "../outbox/append.ts";
 import { introducePlatforms } from "../outbox/directory.ts";
 import { acceptFollow, endPeering, repeatAccept } from "../outbox/peering.ts";
-import { protocolVersion } from "../protocol/activities.ts";
 import { actorIds, originOf } from "../protocol/ids.ts";
 import { system } from "../registry/caller.ts";
 import { storeBundleItems } from "../registry/key-bundles.ts";
-import { confirmPeer, readPeerRow, rejectPeer } from "../registry/peers.ts";
+import { pinRotatedKeys } from "../registry/peer-pins.ts";
+import { confirmPeer, type PeerRow, readPeerRow, rejectPeer } from "../registry/peers.ts";
 import { upsertRemotePlatform } from "../registry/platforms.ts";
 import { type CopyEffect, receiveProject, receiveTombstone, removeGrantee } from "../registry/project-copies.ts";
 import { receiveEdit } from "../registry/project-edits.ts";
@@ -78,20 +79,28 @@ const undo: Handler<"undo"> = async (tx, context, { peer }, intent) => {
 };
 
 const directory: Handler<"directory"> = async (tx, { origin, now }, { activity, peer }, intent) => {
-  // The instance actor's own document tells of the node, not of a platform: its keys are pinned, not told.
-  if (activity.actor === peer.actorUri) return { effect: "unhandled" };
+  if (activity.actor === peer.actorUri) return await repin(tx, peer, activity.object, now);
   await upsertRemotePlatform(tx, { uri: activity.actor, handle: intent.handle, name: intent.name }, now);
   await storeBundleItems(tx, { items: intent.bundles, sender: peer.origin, home: origin, now });
   return applied;
 };
+
+/**
+ * An instance actor's own document. A server that is no Concordat has no key chain: its old key, which signed this,
+ * vouches for the new one. With a chain nothing is taken from an activity.
+ */
+async function repin(tx: Tx, peer: PeerRow, document: unknown, now: Date): Promise<Effect> {
+  if (peer.receipts) return { effect: "unhandled" };
+  await pinRotatedKeys(tx, peer, { actor: readInstanceActor(document, peer.origin), seq: 0, now });
+  return applied;
+}
 
 const project: Handler<"project"> = async (tx, { origin, now }, { activity, peer }, intent) => {
   const { value } = intent.judged;
   if (originOf(value.id) !== peer.origin)
     throw new Problem("foreign_id", "The object's id is not on its owner's origin.");
   await storeBundleItems(tx, { items: intent.bundles, sender: peer.origin, home: origin, now });
-  const tolerant = activity.protocol > protocolVersion;
-  return await receiveProject(tx, activity.actor, intent.judged, { tolerant, now });
+  return await receiveProject(tx, activity.actor, intent.judged, { protocol: activity.protocol, now });
 };
 
 /** The one exception to the rule of origins: an edit names the owner's object, at the owner's node alone. */
@@ -99,8 +108,8 @@ const edit: Handler<"edit"> = async (tx, { origin, now }, { activity, peer }, in
   const { value } = intent.judged;
   if (originOf(value.id) !== origin) throw new Problem("foreign_id", "An edit goes to the node of the object's owner.");
   await storeBundleItems(tx, { items: intent.bundles, sender: peer.origin, home: origin, now });
-  const { baseRevision } = intent;
-  const written = await receiveEdit(tx, activity.actor, intent.judged, { baseRevision, now });
+  const { baseRevision, judged } = intent;
+  const written = await receiveEdit(tx, activity.actor, judged, { baseRevision, protocol: activity.protocol, now });
   const { lanes } = await appendAnnouncements(tx, { origin, now }, written.announcements);
   return { effect: "applied", recipients: [value.attributedTo], lanes };
 };

@@ -35,7 +35,7 @@ const unhandled: Intent = { kind: "unhandled" };
 
 const directorySchema = z.looseObject({
   id: idSchema,
-  name: nameSchema(),
+  name: nameSchema().optional(),
   preferredUsername: nameSchema(200),
 });
 
@@ -98,7 +98,7 @@ function readEdit(activity: Activity, object: JsonObject): Intent {
 
 function readDirectory(activity: Activity): Intent {
   const document = requireShape(directorySchema, activity.object, "object.");
-  const { preferredUsername: handle, name } = document;
+  const { preferredUsername: handle, name = handle } = document;
   return { kind: "directory", handle, name, bundles: readBundles(activity) };
 }
 

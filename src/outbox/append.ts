@@ -25,6 +25,7 @@ export interface Outgoing {
   /** The federated object that it is about, where there is one, and its revision. */
   readonly objectUri?: string;
   readonly revision?: number;
+  readonly protocol?: number | undefined;
 }
 
 export interface Destination {
@@ -54,7 +55,7 @@ export async function appendActivity(
     actor: outgoing.actor,
     to: outgoing.to,
     object: outgoing.object,
-    "hf:protocol": protocolVersion,
+    "hf:protocol": outgoing.protocol ?? protocolVersion,
     ...outgoing.members,
   };
   await tx.insert(activities).values({
@@ -94,7 +95,7 @@ export async function appendAnnouncements(
   const ids: string[] = [];
   const lanes = new Set<string>();
   for (const announcement of announcements) {
-    const { actor, type, object, objectUri, revision, target, baseRevision, recipients } = announcement;
+    const { actor, type, object, objectUri, revision, protocol, target, baseRevision, recipients } = announcement;
     const destinations = await destinationsOf(tx, context.origin, recipients);
     if (type === "Remove" || type === "Delete") await cancelFor(tx, objectUri, recipients);
     const bundles = announcement.bundlesOf.length > 0 ? await readBundleItems(tx, announcement.bundlesOf) : [];
@@ -103,7 +104,7 @@ export async function appendAnnouncements(
       ...(baseRevision === undefined ? {} : { "hf:baseRevision": baseRevision }),
       ...(bundles.length > 0 ? { "hf:bundles": bundles } : {}),
     };
-    const outgoing = { type, actor, to: recipients, object, members, objectUri, revision };
+    const outgoing = { type, actor, to: recipients, object, members, objectUri, revision, protocol };
     const appended = await appendActivity(tx, context, outgoing, destinations);
     ids.push(appended.id);
     for (const lane of appended.lanes) lanes.add(lane);

@@ -3,12 +3,12 @@ import { platformActor } from "../identity/actor-documents.ts";
 import type { NodeKeys } from "../identity/node-keys.ts";
 import { actorIds } from "../protocol/ids.ts";
 import { readBundleItems } from "../registry/key-bundles.ts";
-import { findApproved, type PeerRow } from "../registry/peers.ts";
+import { findListeners, type PeerRow } from "../registry/peers.ts";
 import { listPublished, type PlatformRow } from "../registry/platforms.ts";
 import type { Tx } from "../storage/database.ts";
 import { appendActivity, type OutboxContext } from "./append.ts";
 
-/** Tells `to` (all approved peers when absent) of one platform: its actor document and its key bundles. */
+/** Tells `to` (all peers when absent) of one platform: its actor document and its key bundles. */
 export async function announcePlatform(
   tx: Tx,
   context: OutboxContext,
@@ -16,7 +16,7 @@ export async function announcePlatform(
   platform: PlatformRow,
   to?: readonly PeerRow[],
 ): Promise<readonly string[]> {
-  const listeners = (to ?? (await findApproved(tx))).filter((peer) => mayLearn(peer, platform.handle));
+  const listeners = (to ?? (await findListeners(tx))).filter((peer) => mayLearn(peer, platform.handle));
   if (listeners.length === 0) return [];
   const { "@context": _, ...document } = platformActor({
     origin: context.origin,

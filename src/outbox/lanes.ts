@@ -32,6 +32,7 @@ const renewalMilliseconds = 2_000;
 const failuresOfPeer = 3;
 
 interface Due {
+  readonly peer: PeerRow;
   readonly delivery: typeof deliveries.$inferSelect;
   readonly activity: typeof activities.$inferSelect;
 }
@@ -40,16 +41,15 @@ interface Due {
 export async function drainLane(dependencies: LaneDependencies, peerId: string): Promise<void> {
   const { database, clock, stopping } = dependencies;
   const worker = randomUUID();
-  const peer = await claimLane(database, peerId, worker, clock());
-  if (!peer) return;
+  if (!(await claimLane(database, peerId, worker, clock()))) return;
   const renewal = renewNowAndThen(dependencies, peerId, worker);
   try {
     const failed = new Set<string>();
     while (!stopping.aborted) {
       const due = await findDue(database.db, peerId, clock());
       if (!due) break;
-      const outcome = speakOfPeer(await attempt(dependencies, peer, due), due, failed);
-      const held = await recordOutcome(dependencies, { peer, due, outcome, worker });
+      const outcome = speakOfPeer(await attempt(dependencies, due), due, failed);
+      const held = await recordOutcome(dependencies, { due, outcome, worker });
       if (!held || outcome.kind === "peer") break;
     }
   } catch (error) {
@@ -88,11 +88,11 @@ function speakOfPeer(outcome: Outcome, { delivery }: Due, failed: Set<string>): 
   return failed.size < failuresOfPeer ? outcome : { kind: "peer", failure: outcome.failure };
 }
 
-/** Takes the lane when it is due and nobody holds it; null otherwise, or when the peer's lane is held. */
-async function claimLane(database: Database, peerId: string, worker: string, now: Date): Promise<PeerRow | null> {
+/** Takes the lane when it is due and nobody holds it; false otherwise. */
+async function claimLane(database: Database, peerId: string, worker: string, now: Date): Promise<boolean> {
   return await database.transaction(async (tx) => {
-    const [peer] = await tx.select().from(peers).where(eq(peers.id, peerId));
-    if (!peer || !sendingStates.includes(peer.state)) return null;
+    const [peer] = await tx.select({ id: peers.id }).from(peers).where(eq(peers.id, peerId));
+    if (!peer) return false;
     await tx.insert(lanes).values({ peerId }).onConflictDoNothing();
     const lockedUntil = new Date(now.getTime() + leaseMilliseconds);
     const claimed = await tx
@@ -106,18 +106,21 @@ async function claimLane(database: Database, peerId: string, worker: string, now
         ),
       )
       .returning({ peerId: lanes.peerId });
-    return claimed.length > 0 ? peer : null;
+    return claimed.length > 0;
   });
 }
 
+/** The next activity, with the peer as it is now: while a lane is drained it may rotate its keys, or be suspended. */
 async function findDue(tx: Tx, peerId: string, now: Date): Promise<Due | undefined> {
   const [due] = await tx
-    .select({ delivery: deliveries, activity: activities })
+    .select({ delivery: deliveries, activity: activities, peer: peers })
     .from(deliveries)
     .innerJoin(activities, eq(activities.id, deliveries.activityId))
+    .innerJoin(peers, eq(peers.id, deliveries.peerId))
     .where(
       and(
         eq(deliveries.peerId, peerId),
+        inArray(peers.state, [...sendingStates]),
         eq(deliveries.state, "queued"),
         // What was never tried is due whatever its time: the clock may have been ahead when it was written.
         or(eq(deliveries.attempts, 0), lte(deliveries.nextAttemptAt, now)),
@@ -128,7 +131,7 @@ async function findDue(tx: Tx, peerId: string, now: Date): Promise<Due | undefin
   return due;
 }
 
-async function attempt(dependencies: LaneDependencies, peer: PeerRow, { delivery, activity }: Due): Promise<Outcome> {
+async function attempt(dependencies: LaneDependencies, { peer, delivery, activity }: Due): Promise<Outcome> {
   const body = activity.body as JsonObject;
   const outcome = await deliverActivity(dependencies, { body, inbox: delivery.inbox, peer });
   if (outcome.kind !== "delivered" || outcome.effect !== "stale") return outcome;
@@ -149,9 +152,10 @@ async function isNewest(tx: Tx, activity: typeof activities.$inferSelect): Promi
 /** Writes the outcome back; false when the lane was taken over meanwhile, so that this worker stops. */
 async function recordOutcome(
   dependencies: LaneDependencies,
-  sent: { readonly peer: PeerRow; readonly due: Due; readonly outcome: Outcome; readonly worker: string },
+  sent: { readonly due: Due; readonly outcome: Outcome; readonly worker: string },
 ): Promise<boolean> {
-  const { peer, due, outcome, worker } = sent;
+  const { due, outcome, worker } = sent;
+  const { peer } = due;
   const now = dependencies.clock();
   const attempts = due.delivery.attempts + 1;
   return await dependencies.database.transaction(async (tx) => {

@@ -1,9 +1,11 @@
-/** A peer signs with a key that is not pinned: its actor is asked once, and its key chain judged (docs/protocol.md, "Peers"). */
-import { judgeNodeKeyChain } from "../crypto/node-key-chain.ts";
+/** Which keys a node trusts of another one, and when that changes: its actor is fetched, its key chain judged (docs/protocol.md, "Peers"). */
+import { isDeepStrictEqual } from "node:util";
+import { judgeNodeKeyChain, pinNodeKeys } from "../crypto/node-key-chain.ts";
 import { Problem } from "../errors.ts";
 import type { GuardedFetch } from "../identity/guarded-fetch.ts";
 import { fetchInstanceActor, type RemoteActor } from "../identity/remote-actors.ts";
-import { holdPeer, type PeerRow, repinPeer } from "../registry/peers.ts";
+import { holdPeer, pinRotatedKeys } from "../registry/peer-pins.ts";
+import { findPeer, type PeerRow } from "../registry/peers.ts";
 import type { Database } from "../storage/database.ts";
 import type { KeyValue } from "../storage/key-value.ts";
 import type { PinnedKey } from "../storage/schema.ts";
@@ -36,6 +38,9 @@ async function refreshKeys(
   { database, fetcher, keyValue, clock }: PeerKeyDependencies,
   peer: PeerRow,
 ): Promise<PeerRow> {
+  const current = await findPeer(database.db, peer.origin);
+  // Whoever asked a moment before us has found them.
+  if (current && !isDeepStrictEqual(current.keys, peer.keys)) return current;
   if ((await keyValue.increment(`refetch:${peer.id}`, 60_000)) > refetchesPerMinute) return peer;
   const actor = await fetchOrNull(fetcher, peer.origin);
   const pinned = keysOf(peer.keys ?? []);
@@ -51,11 +56,28 @@ async function refreshKeys(
     now: Math.floor(now.getTime() / 1000),
   });
   if (!verdict.accepted) {
-    await database.transaction((tx) => holdPeer(tx, peer, verdict.reason, now));
-    return { ...peer, state: "suspended" };
+    return await database.transaction((tx) => holdPeer(tx, peer, verdict.reason, now));
   }
   if (verdict.links.length === 0) return peer;
-  return await database.transaction((tx) => repinPeer(tx, peer, { actor, seq: verdict.pin.seq, now }));
+  return await database.transaction((tx) => pinRotatedKeys(tx, peer, { actor, seq: verdict.pin.seq, now }));
+}
+
+/**
+ * The instance actor of an origin, to be pinned because an administrator compares its fingerprint: a chain that it
+ * carries must end in its keys.
+ * @throws {Problem} `actor_unreachable`, `actor_refused`, `weak_key`
+ */
+export async function fetchActorToPin(fetcher: GuardedFetch, origin: string): Promise<RemoteActor> {
+  const actor = await fetchInstanceActor(fetcher, origin);
+  const document = keysOf(actor.keys);
+  if (document === null) return actor;
+  const verdict = await pinNodeKeys({ chain: actor.keyChain, document, origin });
+  if (verdict.accepted) return actor;
+  if (verdict.reason === "weak_key") throw new Problem("weak_key");
+  throw new Problem(
+    "actor_refused",
+    `The remote instance's actor is refused: its key chain does not hold (${verdict.reason}).`,
+  );
 }
 
 async function fetchOrNull(fetcher: GuardedFetch, origin: string): Promise<RemoteActor | null> {

@@ -3,16 +3,17 @@ import { thumbprint } from "../crypto/keys.ts";
 import { Problem } from "../errors.ts";
 import type { GuardedFetch } from "../identity/guarded-fetch.ts";
 import type { NodeKeys } from "../identity/node-keys.ts";
-import { fetchInstanceActor } from "../identity/remote-actors.ts";
 import { parseActivity } from "../protocol/activities.ts";
 import { actorIds, isOrigin, splitKeyId } from "../protocol/ids.ts";
 import type { JsonObject } from "../protocol/objects.ts";
 import { parseStrictJson } from "../protocol/strict-json.ts";
 import type { Caller } from "../registry/caller.ts";
 import { endSharingWith } from "../registry/peer-endings.ts";
+import { pinApprovedKeys } from "../registry/peer-pins.ts";
 import { getPeer, type Peer } from "../registry/peer-views.ts";
 import {
   approvePeer,
+  chainLength,
   changePolicy,
   listFollows,
   type PeerActor,
@@ -22,7 +23,6 @@ import {
   rejectPeer,
   rememberFollow,
   rememberFollowIn,
-  repinPeer,
   requestPeer,
   resumePeer,
   revokePeer,
@@ -35,6 +35,7 @@ import type { PeerPolicy } from "../storage/schema.ts";
 import { appendActivity, cancelDeliveries, type OutboxContext } from "./append.ts";
 import { commitChange, type OutboxDependencies } from "./commit.ts";
 import { introducePlatforms } from "./directory.ts";
+import { fetchActorToPin } from "./peer-keys.ts";
 
 export interface PeeringDependencies extends OutboxDependencies {
   readonly fetcher: GuardedFetch;
@@ -58,7 +59,7 @@ export async function requestPeering(
     });
   }
   if (origin === dependencies.origin) throw new Problem("actor_refused", "That is this node itself.");
-  const actor = await fetchInstanceActor(dependencies.fetcher, origin);
+  const actor = await fetchActorToPin(dependencies.fetcher, origin);
   if (invitation && !ed25519JwksOf(actor.keys).some((jwk) => thumbprint(jwk) === invitation.key)) {
     throw new Problem("actor_refused", "The instance does not have the key that the invitation names.");
   }
@@ -90,7 +91,7 @@ export async function openPeering(
     });
   }
   const follows = await listFollows(database.db, origin);
-  const actor = await fetchInstanceActor(dependencies.fetcher, origin);
+  const actor = await fetchActorToPin(dependencies.fetcher, origin);
   let followIn: string | null = null;
   for (const follow of follows) {
     if (invitationHash !== undefined && follow.invitationHash !== invitationHash) continue;
@@ -152,7 +153,7 @@ async function reapprovePeering(
   held: Peer,
   fingerprint: string | undefined,
 ): Promise<Peer> {
-  const actor = await fetchInstanceActor(dependencies.fetcher, held.origin);
+  const actor = await fetchActorToPin(dependencies.fetcher, held.origin);
   if (fingerprint === undefined) {
     throw new Problem("state_conflict", "Compare the fingerprint that the peer shows now, and approve with it.", {
       state: held.state,
@@ -162,7 +163,7 @@ async function reapprovePeering(
   if (fingerprint !== actor.fingerprint) throw new Problem("fingerprint_mismatch");
   return await commitChange(dependencies, async (tx, { now }) => {
     const row = await readPeerRow(tx, held.id);
-    await repinPeer(tx, row, { actor, seq: Array.isArray(actor.keyChain) ? actor.keyChain.length : 0, now });
+    await pinApprovedKeys(tx, caller, row, { actor, seq: chainLength(actor), now });
     await resumePeer(tx, caller, held.id, now);
     return { value: await getPeer(tx, caller, held.id), lanes: [held.id] };
   });

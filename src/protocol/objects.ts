@@ -1,6 +1,7 @@
 /** The objects that travel as snapshots (docs/protocol.md, "Activities"), and what is refused in them. */
 import { z } from "zod";
 import { Problem } from "../errors.ts";
+import { canonicalJson } from "./canonical-json.ts";
 import { limits } from "./limits.ts";
 import { dateSchema, idSchema, instantSchema, nameSchema, revisionSchema } from "./values.ts";
 
@@ -121,14 +122,19 @@ export interface JudgedShape<T> {
   readonly malformed: readonly ShapeFault[];
   readonly malformedId: boolean;
   /** Members that the schema does not know: something may be leaking in clear. */
-  readonly unknown: readonly string[];
+  readonly unknown: readonly UnknownMember[];
+}
+
+export interface UnknownMember {
+  readonly path: string;
+  readonly value: unknown;
 }
 
 /** Judges `value` by a strict schema and tells faults of shape from members that are merely unknown. */
 export function judgeShape<T>(schema: z.ZodType<T>, value: unknown): JudgedShape<T> {
   const issues = schema.safeParse(value).error?.issues ?? [];
   const unknown = issues.flatMap((issue) =>
-    issue.code === "unrecognized_keys" ? issue.keys.map((key) => [...issue.path, key].join(".")) : [],
+    issue.code === "unrecognized_keys" ? issue.keys.map((key) => memberAt(value, [...issue.path, key])) : [],
   );
   const faults = issues.filter((issue) => issue.code !== "unrecognized_keys");
   return {
@@ -139,10 +145,27 @@ export function judgeShape<T>(schema: z.ZodType<T>, value: unknown): JudgedShape
   };
 }
 
-/** @throws {Problem} `clear_field_refused` naming the members, unless the sender speaks a newer protocol than we do. */
-export function refuseUnknownMembers(judged: JudgedShape<unknown>, tolerant: boolean): void {
-  if (tolerant || judged.unknown.length === 0) return;
+function memberAt(value: unknown, path: readonly PropertyKey[]): UnknownMember {
+  const found = path.reduce((inside, key) => (inside as Record<PropertyKey, unknown>)[key], value);
+  return { path: path.join("."), value: found };
+}
+
+/** By what right a snapshot may hold members that are unknown here. */
+export interface Tolerance {
+  /** The sender speaks a newer protocol than we do. */
+  readonly newer?: boolean;
+  /** The snapshot before it: what a newer protocol brought into that one stays, unchanged. */
+  readonly before?: JsonObject | null;
+}
+
+/** @throws {Problem} `clear_field_refused` naming the members that nothing allows */
+export function refuseUnknownMembers(judged: JudgedShape<Project>, { newer = false, before }: Tolerance = {}): void {
+  if (newer || judged.unknown.length === 0) return;
+  const known = before ? judgeShape(projectSchema, before).unknown : [];
+  const texts = new Map(known.map(({ path, value }) => [path, canonicalJson(value)]));
+  const members = judged.unknown.filter(({ path, value }) => texts.get(path) !== canonicalJson(value));
+  if (members.length === 0) return;
   throw new Problem("clear_field_refused", "Members that are not of this object's type belong into the sealed part.", {
-    members: judged.unknown,
+    members: members.map(({ path }) => path),
   });
 }

@@ -1,4 +1,5 @@
 /** What a write to the registry asks to be told to others; `outbox/append` makes activities and deliveries of it. */
+import { protocolVersion } from "../protocol/activities.ts";
 import type { JsonObject, Project } from "../protocol/objects.ts";
 import type { objects } from "../storage/schema.ts";
 
@@ -17,6 +18,8 @@ export interface Announcement {
   readonly baseRevision?: number;
   /** Platform URIs, local ones among them: those are served by their access row. */
   readonly recipients: readonly string[];
+  /** The protocol whose members the object holds, where it is newer than ours. */
+  readonly protocol?: number;
   /** Platforms whose key bundles travel beside the object. */
   readonly bundlesOf: readonly string[];
 }
@@ -34,6 +37,7 @@ export function announceSnapshot(
   type: "Create" | "Update",
   project: Project,
   grantees: readonly string[],
+  protocol = protocolVersion,
 ): Announcement[] {
   return [
     {
@@ -43,6 +47,7 @@ export function announceSnapshot(
       objectUri: project.id,
       revision: project["hf:revision"],
       recipients: grantees,
+      protocol,
       bundlesOf: [project.attributedTo, ...grantees],
     },
   ];

@@ -14,6 +14,8 @@ export interface Peer {
   readonly name: string | null;
   readonly software: string | null;
   readonly fingerprint: string | null;
+  /** Why its new keys count only once an administrator approves them. */
+  readonly held: string | null;
   readonly signature_form: string | null;
   readonly policy: PeerPolicy;
   readonly lane: {
@@ -109,6 +111,7 @@ function present(row: PeerRow, lane: typeof lanes.$inferSelect | null, depth: De
     name: row.name,
     software: row.software,
     fingerprint: row.fingerprint,
+    held: row.held,
     signature_form: row.signatureForm,
     policy: row.policy,
     lane: {

@@ -50,8 +50,14 @@ const pinOf = (actor: PeerActor) => ({
   receipts: actor.receipts,
   signatureForm: actor.signatureForm,
   // The administrator compares the fingerprint: with it the whole chain so far is taken as it is.
-  keyChainSeq: Array.isArray(actor.keyChain) ? actor.keyChain.length : 0,
+  keyChainSeq: chainLength(actor),
+  held: null,
 });
+
+/** How many rotations led to an actor's keys. */
+export function chainLength({ keyChain }: PeerActor): number {
+  return Array.isArray(keyChain) ? keyChain.length : 0;
+}
 
 /** The peer of an origin, whatever its state. Not scoped: signatures are judged with it before there is a caller. */
 export async function findPeer(tx: Tx, origin: string): Promise<PeerRow | undefined> {
@@ -68,9 +74,12 @@ export async function findPeersOf(tx: Tx, origins: readonly string[]): Promise<r
     .where(and(inArray(peers.origin, [...origins]), inArray(peers.state, ["approved", "suspended"])));
 }
 
-/** All peers that learn of the platforms of this node. */
-export async function findApproved(tx: Tx): Promise<readonly PeerRow[]> {
-  return await tx.select().from(peers).where(eq(peers.state, "approved"));
+/** All peers that learn of the platforms of this node; a suspended one does when it is resumed. */
+export async function findListeners(tx: Tx): Promise<readonly PeerRow[]> {
+  return await tx
+    .select()
+    .from(peers)
+    .where(inArray(peers.state, ["approved", "suspended"]));
 }
 
 /** @throws {Problem} `not_found` */
@@ -266,9 +275,15 @@ export async function suspendPeer(tx: Tx, caller: Caller, id: string, now: Date)
   return await changeState(tx, caller, await readPeerRow(tx, id), { from: ["approved"], to: "suspended", now });
 }
 
-/** Ends a suspension. @throws {Problem} `state_conflict` */
+/** Ends a suspension, but not one that the peer's keys caused. @throws {Problem} `state_conflict` */
 export async function resumePeer(tx: Tx, caller: Caller, id: string, now: Date): Promise<PeerRow> {
   const row = await readPeerRow(tx, id);
+  if (row.held !== null) {
+    throw new Problem("state_conflict", "Nothing vouches for its new keys: compare the fingerprint and approve it.", {
+      state: row.state,
+      held: row.held,
+    });
+  }
   return await changeState(tx, caller, row, { from: ["suspended"], to: "approved", verb: "resumed", now });
 }
 
@@ -290,40 +305,6 @@ async function changeState(
   await journalPeer(tx, caller, `peer.${verb}`, row.origin, move.now);
   return { ...row, state: move.to };
 }
-
-/** Pins the keys that a peer rotated to; those before end a day later. */
-export async function repinPeer(
-  tx: Tx,
-  peer: PeerRow,
-  rotated: { readonly actor: PeerActor; readonly seq: number; readonly now: Date },
-): Promise<PeerRow> {
-  const { actor, seq, now } = rotated;
-  const until = new Date(now.getTime() + keyOverlap).toISOString();
-  const fresh = new Set(actor.keys.map((key) => key.id));
-  const old = (peer.keys ?? [])
-    .filter((key) => !fresh.has(key.id))
-    .map((key) => ({ ...key, until: key.until ?? until }));
-  const change = { keys: [...actor.keys, ...old], fingerprint: actor.fingerprint, keyChainSeq: seq };
-  await tx.update(peers).set(change).where(eq(peers.id, peer.id));
-  await journalPeer(tx, { kind: "system" }, "peer.keys_changed", peer.origin, now);
-  return { ...peer, ...change };
-}
-
-/** Holds a peer whose new keys nothing vouches for, until an administrator has approved them. */
-export async function holdPeer(tx: Tx, peer: PeerRow, reason: string, now: Date): Promise<void> {
-  await tx.update(peers).set({ state: "suspended" }).where(eq(peers.id, peer.id));
-  await recordEffects(tx, {
-    at: now,
-    actor: "node",
-    action: "peer.keys_changed",
-    object: peer.origin,
-    data: { held: reason },
-    audience: [administrators],
-  });
-}
-
-/** How long keys go on after they were rotated away, milliseconds. */
-const keyOverlap = 24 * 3_600_000;
 
 /** Which platforms a peer learns of, what it may send, how much. */
 export async function changePolicy(

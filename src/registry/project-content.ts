@@ -2,6 +2,7 @@
 import { inspectEnvelope } from "../crypto/envelope-inspection.ts";
 import { judgeSubmittedKids } from "../crypto/recipients.ts";
 import { Problem } from "../errors.ts";
+import { protocolVersion } from "../protocol/activities.ts";
 import { objectDigest } from "../protocol/canonical-json.ts";
 import {
   type Grant,
@@ -9,6 +10,7 @@ import {
   type JudgedShape,
   type Project,
   refuseUnknownMembers,
+  type Tolerance,
 } from "../protocol/objects.ts";
 import type { Tx } from "../storage/database.ts";
 import { isLive, listHolders } from "./access.ts";
@@ -21,9 +23,9 @@ import { findReachable } from "./platforms.ts";
 export async function judgeContent(
   tx: Tx,
   judged: JudgedShape<Project>,
-  { sender, now }: { readonly sender: string; readonly now: Date },
+  { sender, now, ...tolerance }: { readonly sender: string; readonly now: Date } & Tolerance,
 ): Promise<void> {
-  refuseUnknownMembers(judged, false);
+  refuseUnknownMembers(judged, tolerance);
   const project = judged.value;
   // What a platform elsewhere edits may name what only its own node has registered.
   if (sender === project.attributedTo) await requireReferences(tx, project);
@@ -89,9 +91,13 @@ async function requireReachable(tx: Tx, grants: readonly Grant[]): Promise<void>
   }
 }
 
-/** What lists are made of, out of the snapshot and nothing else. */
-export function columnsOf(project: Project) {
+/**
+ * What lists are made of, out of the snapshot and nothing else; `protocol` is the newest of which it holds members, so
+ * that those to whom it is sent on do not take them for a slip.
+ */
+export function columnsOf({ value: project, unknown }: JudgedShape<Project>, newest = protocolVersion) {
   return {
+    protocol: unknown.length === 0 ? protocolVersion : newest,
     revision: project["hf:revision"],
     digest: objectDigest(project),
     object: project as unknown as JsonObject,

@@ -3,6 +3,7 @@ import { eq } from "drizzle-orm";
 import { inspectEnvelope } from "../crypto/envelope-inspection.ts";
 import { judgeReceivedKids } from "../crypto/recipients.ts";
 import { Problem } from "../errors.ts";
+import { protocolVersion } from "../protocol/activities.ts";
 import { objectDigest } from "../protocol/canonical-json.ts";
 import { mintUuid } from "../protocol/ids.ts";
 import { type JsonObject, type JudgedShape, type Project, refuseUnknownMembers } from "../protocol/objects.ts";
@@ -31,16 +32,17 @@ async function readRow(tx: Tx, uri: string) {
 /**
  * Stores a snapshot that its owner's node sent: higher wins, lower is stale, tombstones and withdrawals stay.
  * @param sender the activity's actor, of whom is known that it signed and that the id is on its origin
- * @param tolerant the sender speaks a newer protocol: members unknown here are kept
+ * @param protocol that of the activity: under a newer one than ours, members unknown here are kept
  * @throws {Problem} `not_owner`, `not_for_us`, `content_conflict`, `clear_field_refused`, `envelope_*`, `recipients_missing`
  */
 export async function receiveProject(
   tx: Tx,
   sender: string,
   judged: JudgedShape<Project>,
-  { tolerant, now }: { readonly tolerant: boolean; readonly now: Date },
+  { protocol, now }: { readonly protocol: number; readonly now: Date },
 ): Promise<CopyEffect> {
   const project = judged.value;
+  const newer = protocol > protocolVersion;
   const uri = project.id;
   const revision = project["hf:revision"];
   if (project.attributedTo !== sender) throw new Problem("not_owner", "attributedTo is not the activity's actor.");
@@ -54,7 +56,7 @@ export async function receiveProject(
     if (before.ownerUri !== sender) throw new Problem("not_owner", "The object belongs to another platform.");
     if (before.deletedAt) return { effect: "stale" };
     if (revision < before.revision) {
-      await keepForJudgement(tx, before, judged, tolerant);
+      await keepForJudgement(tx, before, judged, newer);
       return { effect: "stale", revision: before.revision };
     }
     if (revision === before.revision && before.object !== null) {
@@ -68,10 +70,10 @@ export async function receiveProject(
   const readers = local.filter((platform) => (withdrawals.get(platform) ?? 0) < revision);
   if (readers.length === 0) return { effect: "stale", revision: Math.max(...withdrawals.values()) };
 
-  refuseUnknownMembers(judged, tolerant);
+  refuseUnknownMembers(judged, { newer });
   const { needsReseal, byOwner } = await judgeEnvelope(tx, project, local);
   const ownerObject = byOwner || !before ? null : newestOfOwner(before);
-  const columns = { ...columnsOf(project), ownerObject, needsReseal, updatedAt: now };
+  const columns = { ...columnsOf(judged, protocol), ownerObject, needsReseal, updatedAt: now };
   await tx
     .insert(objects)
     .values({
@@ -114,18 +116,13 @@ async function judgeEnvelope(
  * An older snapshot by the owner that arrives behind a grantee's edit: it changes nothing, but a vault without history
  * needs it to judge the edit.
  */
-async function keepForJudgement(
-  tx: Tx,
-  held: ObjectRow,
-  judged: JudgedShape<Project>,
-  tolerant: boolean,
-): Promise<void> {
+async function keepForJudgement(tx: Tx, held: ObjectRow, judged: JudgedShape<Project>, newer: boolean): Promise<void> {
   const project = judged.value;
   if (held.object === null || inspectEnvelope(held.object).sender === held.ownerUri) return;
   if (inspectEnvelope(project).sender !== held.ownerUri) return;
   const known = held.ownerObject?.["hf:revision"];
   if (typeof known === "number" && known >= project["hf:revision"]) return;
-  refuseUnknownMembers(judged, tolerant);
+  refuseUnknownMembers(judged, { newer });
   await tx
     .update(objects)
     .set({ ownerObject: project as unknown as JsonObject })

@@ -5,6 +5,7 @@
 import { eq } from "drizzle-orm";
 import { inspectEnvelope } from "../crypto/envelope-inspection.ts";
 import { Problem } from "../errors.ts";
+import { protocolVersion } from "../protocol/activities.ts";
 import { canonicalJson, objectDigest } from "../protocol/canonical-json.ts";
 import { type JsonObject, type JudgedShape, type Project, refuseUnknownMembers } from "../protocol/objects.ts";
 import type { Tx } from "../storage/database.ts";
@@ -19,7 +20,7 @@ export async function receiveEdit(
   tx: Tx,
   editor: string,
   judged: JudgedShape<Project>,
-  { baseRevision, now }: { readonly baseRevision: number; readonly now: Date },
+  { baseRevision, protocol, now }: { readonly baseRevision: number; readonly protocol: number; readonly now: Date },
 ): Promise<Written> {
   const project = judged.value;
   await lockObject(tx, project.id);
@@ -27,7 +28,7 @@ export async function receiveEdit(
   if (!row?.local || row.deletedAt || !(await readMode(tx, project.id, editor, now))) throw new Problem("not_found");
   if (project.attributedTo !== row.ownerUri) throw new Problem("not_owner", "attributedTo never changes.");
   if (project["hf:revision"] !== baseRevision + 1) throw staleAgainst(row);
-  return await applyEdit(tx, editor, row, judged, now);
+  return await applyEdit(tx, editor, row, judged, { protocol, now });
 }
 
 /** Applies an edit at the object's home. @throws {Problem} `not_owner`, `revision_stale`, `grants_refused`, 422 */
@@ -36,14 +37,15 @@ export async function applyEdit(
   editor: string,
   row: ObjectRow,
   judged: JudgedShape<Project>,
-  now: Date,
+  { protocol = protocolVersion, now }: { readonly protocol?: number; readonly now: Date },
 ): Promise<Written> {
   const project = judged.value;
   if (await isRepeated(tx, editor, row, project, now)) return { id: row.id, changed: false, announcements: [] };
-  await judgeContent(tx, judged, { sender: editor, now });
+  await judgeContent(tx, judged, { sender: editor, now, newer: protocol > protocolVersion, before: row.object });
+  const columns = columnsOf(judged, Math.max(protocol, row.protocol));
   await tx
     .update(objects)
-    .set({ ...columnsOf(project), ownerObject: newestOfOwner(row), needsReseal: false, updatedAt: now })
+    .set({ ...columns, ownerObject: newestOfOwner(row), needsReseal: false, updatedAt: now })
     .where(eq(objects.uri, row.uri));
   const grantees = project["hf:grants"].map((grant) => grant.platform);
   await recordEffects(tx, {
@@ -54,7 +56,7 @@ export async function applyEdit(
     data: { revision: project["hf:revision"] },
     audience: [row.ownerUri, ...grantees],
   });
-  return { id: row.id, changed: true, announcements: announceSnapshot("Update", project, grantees) };
+  return { id: row.id, changed: true, announcements: announceSnapshot("Update", project, grantees, columns.protocol) };
 }
 
 /** Sends an edit to the object's home; what stands here changes when that sends it back. @throws {Problem} as there */
@@ -67,7 +69,7 @@ export async function proposeEdit(
 ): Promise<Written> {
   const project = judged.value;
   if (await isRepeated(tx, editor, row, project, now)) return { id: row.id, changed: false, announcements: [] };
-  refuseUnknownMembers(judged, false);
+  refuseUnknownMembers(judged, { before: row.object });
   const envelope = inspectEnvelope(project);
   if (envelope.sender !== editor) throw new Problem("envelope_binding", "The envelope's sender is not who submits it.");
   const revision = project["hf:revision"];

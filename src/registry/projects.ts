@@ -66,7 +66,7 @@ export async function declareProject(
   }
   await judgeContent(tx, judged, { sender: caller.uri, now: context.now });
   const row: ObjectRow = {
-    ...columnsOf(project),
+    ...columnsOf(judged),
     uri: project.id,
     id,
     type: "hf:Project",
@@ -110,7 +110,7 @@ export async function reviseProject(
     requireRight(caller, "projects:write");
     if (kind !== "edit") throw new Problem("not_owner", "Only the owner changes grants.");
     return before.local
-      ? await applyEdit(tx, caller.uri, before, judged, context.now)
+      ? await applyEdit(tx, caller.uri, before, judged, context)
       : await proposeEdit(tx, caller.uri, before, judged, context.now);
   }
   const previous = before.object as unknown as Project;
@@ -127,10 +127,11 @@ export async function reviseProject(
   }
   if (project["hf:code"] !== before.code) throw new Problem("id_taken", "The code of a project never changes.");
   if (kind !== "edit") requireOnlyGrantsDiffer(previous, project);
-  await judgeContent(tx, judged, { sender: caller.uri, now: context.now });
+  await judgeContent(tx, judged, { sender: caller.uri, now: context.now, before: before.object });
+  const columns = columnsOf(judged, before.protocol);
   await tx
     .update(objects)
-    .set({ ...columnsOf(project), ownerObject: null, needsReseal: false, updatedAt: context.now })
+    .set({ ...columns, ownerObject: null, needsReseal: false, updatedAt: context.now })
     .where(eq(objects.uri, before.uri));
 
   const held = previous["hf:grants"].map((grant) => grant.platform);
@@ -141,7 +142,7 @@ export async function reviseProject(
     id: before.id,
     changed: true,
     announcements: [
-      ...announceSnapshot("Update", project, grantees),
+      ...announceSnapshot("Update", project, grantees, columns.protocol),
       ...withdrawn.map(
         (platform): Announcement => ({
           actor: caller.uri,

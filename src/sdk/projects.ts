@@ -169,7 +169,7 @@ function judged(object: JsonObject): JsonObject {
   if (malformed.length === 0 && unknown.length === 0) return object;
   const errors = [
     ...malformed,
-    ...unknown.map((path) => ({ path, code: "unknown_member", message: "is not a member" })),
+    ...unknown.map(({ path }) => ({ path, code: "unknown_member", message: "is not a member" })),
   ];
   throw new ClientError("invalid_project", "The project does not have the form that is needed; nothing was sent.", {
     errors,

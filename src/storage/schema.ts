@@ -209,6 +209,8 @@ export const objects = pgTable(
     local: boolean("local").notNull(),
     revision: integer("revision").notNull(),
     digest: text("digest").notNull(),
+    /** The newest protocol of which it holds members. */
+    protocol: integer("protocol").notNull().default(1),
     /** Null once no platform of this node may read it, or it was deleted. */
     object: snapshot<JsonObject>("object"),
     /** The newest snapshot sealed by the owner, where the newest of all is a grantee's edit. */
@@ -277,6 +279,8 @@ export const peers = pgTable("peers", {
   actorUri: text("actor_uri"),
   inbox: text("inbox"),
   fingerprint: text("fingerprint"),
+  /** Why its new keys count only once an administrator approves them; it is suspended until then. */
+  held: text("held"),
   keys: snapshot<readonly PinnedKey[]>("keys"),
   keyChainSeq: integer("key_chain_seq").notNull().default(0),
   /** Does the peer sign receipts? Then a 2xx without a valid one is no delivery. */

@@ -1,9 +1,10 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Writable } from "node:stream";
+import { promisify } from "node:util";
 import pg from "pg";
 import { readConfig } from "../../src/config.ts";
 import { createNode } from "../../src/node.ts";
@@ -29,6 +30,8 @@ export interface TestNode extends AsyncDisposable {
   start(): Promise<void>;
   /** Ends a child process at once, by SIGKILL. */
   kill(): Promise<void>;
+  /** Runs a command of the program with the node's settings, to its end; gives what it printed. */
+  command(...argv: readonly string[]): Promise<string>;
   /** Reads the node's database: while it runs only on PostgreSQL, stopped also on PGlite. */
   query(text: string): Promise<Json[]>;
   /** Every table with its rows as JSON texts, in order. */
@@ -41,6 +44,8 @@ export interface NodeOptions {
   readonly store?: Store;
   /** In a process of its own; killing needs this. */
   readonly child?: boolean;
+  /** Compiled `main.js` of a process of its own: this build's when absent. */
+  readonly program?: string;
   readonly clock?: () => Date;
   /** Settings besides those that the harness makes. */
   readonly environment?: Readonly<Record<string, string>>;
@@ -70,7 +75,8 @@ export async function startNode(options: NodeOptions = {}): Promise<TestNode> {
     ...(databaseUrl === undefined ? {} : { CONCORDAT_DATABASE_URL: databaseUrl }),
     ...options.environment,
   };
-  const base = { origin, dataDir, text, environment, clock: options.clock };
+  const { clock, program = join(import.meta.dirname, "..", "..", "src", "main.js") } = options;
+  const base = { origin, dataDir, text, environment, clock, program };
   const open = () => (options.child === true ? openChild(base) : openInside(base));
   let running: Running | undefined;
   let admin = createRest(origin);
@@ -125,6 +131,9 @@ export async function startNode(options: NodeOptions = {}): Promise<TestNode> {
       running = undefined;
       await before?.kill();
     },
+    async command(...argv) {
+      return (await promisify(execFile)(process.execPath, [program, ...argv], childOptions(base))).stdout;
+    },
     query,
     async dump(except = []) {
       const names = "select table_name from information_schema.tables where table_schema = 'public'";
@@ -153,6 +162,7 @@ interface Base {
   readonly dataDir: string;
   readonly text: string[];
   readonly clock: (() => Date) | undefined;
+  readonly program: string;
 }
 
 interface Running {
@@ -176,12 +186,16 @@ async function openInside({ environment, dataDir, text, clock }: Base): Promise<
   };
 }
 
-async function openChild({ environment, origin, dataDir, text }: Base): Promise<Running> {
-  const program = join(import.meta.dirname, "..", "..", "src", "main.js");
-  // In a working directory of its own: a `.env` of whoever runs the tests is none of the node's business.
-  const child = spawn(process.execPath, [program, "serve"], {
-    cwd: dataDir,
-    env: { PATH: process.env.PATH ?? "", HOME: dataDir, ...environment },
+/** In a working directory of its own: a `.env` of whoever runs the tests is none of the node's business. */
+const childOptions = ({ environment, dataDir }: Base) => ({
+  cwd: dataDir,
+  env: { PATH: process.env.PATH ?? "", HOME: dataDir, ...environment },
+});
+
+async function openChild(base: Base): Promise<Running> {
+  const { origin, text } = base;
+  const child = spawn(process.execPath, [base.program, "serve"], {
+    ...childOptions(base),
     stdio: ["ignore", "pipe", "pipe"],
   });
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (octets) => text.push(String(octets)));
