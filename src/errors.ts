@@ -52,6 +52,7 @@ export const problemKinds = {
   right_missing: { status: 403, title: "The caller does not have the right that this route needs" },
 
   not_found: { status: 404, permanent: true, title: "There is nothing here for this caller" },
+  gone: { status: 410, title: "That was here and has been removed for good" },
   method_not_allowed: { status: 405, title: "This path does not take that method" },
   timeout: { status: 408, title: "The request did not arrive in time" },
 

@@ -8,7 +8,7 @@ import type { RestClient } from "../sdk/rest.ts";
 import { openAdmin } from "./admin-session.ts";
 import { parseInstant, parseOrigin, parseRights } from "./arguments.ts";
 import { addCommand, addGroup, type CliContext } from "./context.ts";
-import { CliError } from "./prompt.ts";
+import { CliError, confirm } from "./prompt.ts";
 
 interface AdminOptions {
   readonly origin?: string;
@@ -134,6 +134,18 @@ export function addPlatformCommands(admin: Command, context: CliContext): void {
 
   addStatus("suspend", "suspended", "suspend a platform: its keys open nothing until it is resumed");
   addStatus("resume", "active", "resume a suspended platform");
+
+  addCommand(platforms, "remove", "remove a platform for good, with its projects; its handle is never given out again")
+    .argument("<handle>")
+    .option("--yes", "do not ask")
+    .option(...originOption)
+    .action(async (handle: string, options: AdminOptions & { yes?: boolean }) => {
+      const client = await openAdmin(context, options.origin);
+      const platform = await findPlatform(client, handle);
+      await confirm(context.prompt, `Remove ${platform.uri} and everything that it owns, for good?`, options.yes);
+      await client.request("DELETE", `/platforms/${platform.id}`);
+      output.done({ uri: platform.uri, status: "removed" }, `${handle} is removed; its peers are told.`);
+    });
 
   addCommand(platforms, "rights", "show a platform's rights, or replace them")
     .argument("<handle>")

@@ -1,11 +1,18 @@
-/** `join`, `instances`, `vault status`: memberships of this vault. */
+/** `join`, `leave`, `instances`, `vault status`: memberships of this vault. */
 import type { Command } from "commander";
 import { createClient } from "../sdk/client.ts";
-import { checkAccess, joinInstance, listInstances, refuseOtherIdentity } from "../sdk/memberships.ts";
+import {
+  checkAccess,
+  joinInstance,
+  leaveInstance,
+  listInstances,
+  refuseOtherIdentity,
+  selectMembership,
+} from "../sdk/memberships.ts";
 import { parseOrigin } from "./arguments.ts";
-import { addCommand, addGroup, type CliContext } from "./context.ts";
+import { addCommand, addGroup, addInstanceCommand, type CliContext } from "./context.ts";
 import { openClient } from "./platform-client.ts";
-import { readSecret } from "./prompt.ts";
+import { confirm, readSecret } from "./prompt.ts";
 import { hasOwnVault, openOrCreateVault, openOwnVault } from "./vault-access.ts";
 
 export function addJoinCommands(program: Command, context: CliContext): void {
@@ -50,6 +57,17 @@ export function addJoinCommands(program: Command, context: CliContext): void {
       "No memberships yet: concordat join ORIGIN --handle HANDLE",
     );
   });
+
+  addInstanceCommand(program, "leave", "leave an instance for good: what this platform owns there is deleted")
+    .option("--yes", "do not ask")
+    .action(async (options: { instance?: string; yes?: boolean }) => {
+      const client = await openClient(context);
+      const membership = selectMembership(await client.vault.read(), options.instance);
+      const { actor, origin } = membership;
+      await confirm(context.prompt, `Leave ${origin}, and delete everything that ${actor} owns there?`, options.yes);
+      await leaveInstance(client, membership);
+      output.done({ instance: origin, actor }, `${actor} has left; the vault keeps its keys.`);
+    });
 
   const vaultGroup = addGroup(program, "vault", "the vault on this machine");
   addCommand(vaultGroup, "status", "what the vault holds").action(async () => {

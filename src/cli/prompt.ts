@@ -55,6 +55,14 @@ async function ask(lines: Interface, question: string): Promise<string> {
   }
 }
 
+/** Asks before something that cannot be undone. @throws {CliError} `not_confirmed` */
+export async function confirm(prompt: Prompt, question: string, yes: boolean | undefined): Promise<void> {
+  if (yes === true) return;
+  const answer = await prompt.line(`${question} [y/N]`);
+  if (answer !== null && /^y(es)?$/i.test(answer)) return;
+  throw new CliError("not_confirmed", "Nothing was done. Where nobody can be asked, --yes says so.");
+}
+
 /** A secret from a file (its final line break does not count) or else from the terminal. */
 export async function readSecret(
   prompt: Prompt,

@@ -46,7 +46,7 @@ export const platformSchema = z
     uri: z.string(),
     handle: z.string(),
     name: z.string(),
-    status: z.enum(["active", "suspended"]),
+    status: z.enum(["active", "suspended", "removed"]),
     rights: z.array(z.string()),
     home_instance: nullableText,
     user_account: nullableText,

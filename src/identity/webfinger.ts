@@ -10,7 +10,7 @@ export interface WebFingerDependencies {
   readonly findPlatform: (handle: string) => Promise<{ readonly status: string } | undefined>;
 }
 
-/** The JRD of a resource. @throws {Problem} `invalid` (malformed), `not_found` */
+/** The JRD of a resource. @throws {Problem} `invalid` (malformed), `not_found`, `gone` */
 export async function answerWebFinger(
   resource: string | undefined,
   { origin, findPlatform }: WebFingerDependencies,
@@ -24,7 +24,9 @@ export async function answerWebFinger(
     aliases: [href],
     links: [{ rel: "self", type: activityMediaType, href }],
   });
-  if (handle !== null && (await findPlatform(handle))?.status === "active") return describe(handle, actor);
+  const platform = handle === null ? undefined : await findPlatform(handle);
+  if (handle !== null && platform?.status === "active") return describe(handle, actor);
+  if (platform?.status === "removed") throw new Problem("gone");
   // Other software takes an actor only when its preferred user name leads back to it; a platform of that name goes first.
   const isInstance = actor === instance || (handle === hostname && resource?.startsWith("acct:"));
   if (isInstance) return describe(hostname, instance);

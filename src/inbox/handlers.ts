@@ -2,7 +2,7 @@
 import { Problem } from "../errors.ts";
 import type { NodeKeys } from "../identity/node-keys.ts";
 import { readInstanceActor } from "../identity/remote-actors.ts";
-import { appendAnnouncements } from "../outbox/append.ts";
+import { appendAnnouncements, cancelDeliveriesTo } from "../outbox/append.ts";
 import { introducePlatforms } from "../outbox/directory.ts";
 import { acceptFollow, endPeering, repeatAccept } from "../outbox/peering.ts";
 import { actorIds, originOf } from "../protocol/ids.ts";
@@ -10,6 +10,7 @@ import { system } from "../registry/caller.ts";
 import { storeBundleItems } from "../registry/key-bundles.ts";
 import { pinRotatedKeys } from "../registry/peer-pins.ts";
 import { confirmPeer, type PeerRow, readPeerRow, rejectPeer } from "../registry/peers.ts";
+import { receiveRemoval } from "../registry/platform-endings.ts";
 import { upsertRemotePlatform } from "../registry/platforms.ts";
 import { type CopyEffect, receiveProject, receiveTombstone, removeGrantee } from "../registry/project-copies.ts";
 import { receiveEdit } from "../registry/project-edits.ts";
@@ -80,7 +81,8 @@ const undo: Handler<"undo"> = async (tx, context, { peer }, intent) => {
 
 const directory: Handler<"directory"> = async (tx, { origin, now }, { activity, peer }, intent) => {
   if (activity.actor === peer.actorUri) return await repin(tx, peer, activity.object, now);
-  await upsertRemotePlatform(tx, { uri: activity.actor, handle: intent.handle, name: intent.name }, now);
+  const { handle, name } = intent;
+  if (!(await upsertRemotePlatform(tx, { uri: activity.actor, handle, name }, now))) return { effect: "stale" };
   await storeBundleItems(tx, { items: intent.bundles, sender: peer.origin, home: origin, now });
   return applied;
 };
@@ -119,6 +121,14 @@ const tombstone: Handler<"tombstone"> = async (tx, { now }, { activity, peer }, 
   return (await receiveTombstone(tx, activity.actor, uri, now)) satisfies CopyEffect;
 };
 
+/** A platform is gone; an instance ends its peering by another word. */
+const removal: Handler<"removal"> = async (tx, { now }, { activity, peer }) => {
+  if (activity.actor === peer.actorUri) return { effect: "unhandled" };
+  await receiveRemoval(tx, activity.actor, now);
+  await cancelDeliveriesTo(tx, activity.actor);
+  return applied;
+};
+
 const remove: Handler<"remove"> = async (tx, { now }, { activity, peer }, intent) => {
   if (originOf(intent.uri) !== peer.origin) throw new Problem("foreign_id", "Only an object's home ends access to it.");
   return { ...(await removeGrantee(tx, activity.actor, intent, now)), recipients: [intent.platform] };
@@ -136,6 +146,7 @@ const handlers: { readonly [Kind in Intent["kind"]]: Handler<Kind> } = {
   project,
   edit,
   tombstone,
+  removal,
   remove,
   unhandled,
 };

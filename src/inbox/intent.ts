@@ -28,6 +28,8 @@ export type Intent =
       readonly bundles: readonly unknown[];
     }
   | { readonly kind: "tombstone"; readonly uri: string }
+  /** An actor is gone, by its own word. */
+  | { readonly kind: "removal" }
   | { readonly kind: "remove"; readonly platform: string; readonly uri: string; readonly revision: number }
   | { readonly kind: "unhandled" };
 
@@ -62,7 +64,9 @@ export function readIntent(activity: Activity): Intent {
       }
       return activity.object && activity.objectId === activity.actor ? readDirectory(activity) : unhandled;
     case "Delete":
-      return { kind: "tombstone", uri: requireId(activity, "object") };
+      return requireId(activity, "object") === activity.actor
+        ? { kind: "removal" }
+        : { kind: "tombstone", uri: requireId(activity, "object") };
     case "Remove":
       return {
         kind: "remove",

@@ -131,6 +131,14 @@ export async function cancelDeliveries(tx: Tx, peerId: string): Promise<void> {
     .where(and(eq(deliveries.peerId, peerId), eq(deliveries.state, "queued")));
 }
 
+/** What waits for a platform alone that is gone: nobody is there who would read it. */
+export async function cancelDeliveriesTo(tx: Tx, platform: string): Promise<void> {
+  await tx
+    .update(deliveries)
+    .set({ state: "cancelled" })
+    .where(and(eq(deliveries.recipients, [platform]), eq(deliveries.state, "queued")));
+}
+
 /** Undelivered rows of an object that were for these platforms alone: nobody may read them any more. */
 async function cancelFor(tx: Tx, objectUri: string, platforms: readonly string[]): Promise<void> {
   const ofObject = tx.select({ id: activities.id }).from(activities).where(eq(activities.objectUri, objectUri));

@@ -40,6 +40,25 @@ export async function announcePlatform(
   return lanes;
 }
 
+/** Tells the peers that knew of a platform that it is gone. */
+export async function announceRemoval(
+  tx: Tx,
+  context: OutboxContext,
+  { uri, handle, membership }: PlatformRow,
+): Promise<readonly string[]> {
+  const listeners = (await findListeners(tx)).filter((peer) => mayLearn(peer, handle));
+  if (membership === null || listeners.length === 0) return [];
+  const to = listeners.map((peer) => actorIds.instance(peer.origin));
+  const object = { id: uri, type: "Tombstone", deleted: context.now.toISOString() };
+  const { lanes } = await appendActivity(
+    tx,
+    context,
+    { type: "Delete", actor: uri, to, object, objectUri: uri },
+    listeners.map((peer) => ({ peer, recipients: [] })),
+  );
+  return lanes;
+}
+
 /** Tells a new peer of every platform that has published its keys. */
 export async function introducePlatforms(
   tx: Tx,

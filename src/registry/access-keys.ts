@@ -62,10 +62,12 @@ export async function issueAccessKey(
   { now, days }: { readonly now: Date; readonly days: number },
 ): Promise<AccessKey & { readonly key: string }> {
   const [platform] = await tx
-    .select({ uri: platforms.uri, rights: platforms.rights })
+    .select({ uri: platforms.uri, status: platforms.status })
     .from(platforms)
     .where(and(eq(platforms.id, wanted.platformId), sql`${platforms.homeOrigin} is null`));
-  if (!platform) throw new Problem("unknown_reference", "platform_id names no platform of this node.");
+  if (!platform || platform.status === "removed") {
+    throw new Problem("unknown_reference", "platform_id names no platform of this node.");
+  }
   const startsAt = wanted.startsAt ?? now;
   const endsAt = wanted.endsAt ?? new Date(startsAt.getTime() + days * 86_400_000);
   if (endsAt <= startsAt) throw reversed();

@@ -1,5 +1,5 @@
 /** What the end of a peering takes with it on this side (docs/protocol.md, "Peers"). */
-import { and, eq, isNull, like, sql } from "drizzle-orm";
+import { and, eq, isNull, like, type SQL, sql } from "drizzle-orm";
 import type { Tx } from "../storage/database.ts";
 import { accessRows, objects } from "../storage/schema.ts";
 import { type JournalEntry, recordEffects } from "./journal.ts";
@@ -10,7 +10,9 @@ import { findLocal } from "./platforms.ts";
  * platforms hold: what was opened there cannot be recalled, and a later peering needs a new revision.
  */
 export async function endSharingWith(tx: Tx, origin: string, now: Date): Promise<void> {
-  await recordEffects(tx, ...(await forgetCopies(tx, origin, now)), ...(await reportOwners(tx, origin, now)));
+  const theirs = like(accessRows.platformUri, onOrigin(origin));
+  await recordEffects(tx, ...(await forgetCopies(tx, origin, now)));
+  await reportOwners(tx, theirs, "peering_ended", now);
 }
 
 const onOrigin = (origin: string) => `${origin.replace(/[\\%_]/g, "\\$&")}/%`;
@@ -41,8 +43,11 @@ async function forgetCopies(tx: Tx, origin: string, now: Date): Promise<readonly
   return entries;
 }
 
-/** Rows of remote grantees stay, since they follow the object that names them; nothing is sent or served to them. */
-async function reportOwners(tx: Tx, origin: string, now: Date): Promise<readonly JournalEntry[]> {
+/**
+ * Tells the owners here that grantees of theirs cannot be reached any more. The rows stay, since they follow the object
+ * that names them; nothing is sent or served to them.
+ */
+export async function reportOwners(tx: Tx, grantees: SQL, reason: string, now: Date): Promise<void> {
   const held = await tx
     .select({ uri: objects.uri, owner: objects.ownerUri, platform: accessRows.platformUri })
     .from(accessRows)
@@ -52,16 +57,17 @@ async function reportOwners(tx: Tx, origin: string, now: Date): Promise<readonly
         eq(objects.local, true),
         isNull(objects.deletedAt),
         isNull(accessRows.endedRevision),
-        like(accessRows.platformUri, onOrigin(origin)),
+        grantees,
         sql`${accessRows.mode} <> 'owner'`,
       ),
     );
-  return held.map(({ uri, owner, platform }) => ({
+  const entries = held.map(({ uri, owner, platform }) => ({
     at: now,
     actor: "node",
     action: "project.unreachable",
     object: uri,
-    data: { platform, reason: "peering_ended" },
+    data: { platform, reason },
     audience: [owner],
   }));
+  await recordEffects(tx, ...entries);
 }

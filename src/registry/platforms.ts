@@ -4,7 +4,7 @@ import { Problem } from "../errors.ts";
 import { actorIds, mintUuid, originOf } from "../protocol/ids.ts";
 import { defaultRights, type PlatformRight } from "../protocol/rights.ts";
 import { isUniqueViolation, type Tx } from "../storage/database.ts";
-import { peers, platforms } from "../storage/schema.ts";
+import { type PlatformStatus, peers, platforms } from "../storage/schema.ts";
 import { type AccessKey, issueAccessKey, type NewAccessKey } from "./access-keys.ts";
 import { type Caller, nameCaller, type PlatformCaller } from "./caller.ts";
 import { administrators, recordEffects } from "./journal.ts";
@@ -18,7 +18,7 @@ export interface Platform {
   readonly uri: string;
   readonly handle: string;
   readonly name: string;
-  readonly status: "active" | "suspended";
+  readonly status: PlatformStatus;
   readonly rights: readonly string[];
   readonly home_instance: string | null;
   readonly user_account: string | null;
@@ -230,9 +230,9 @@ export async function changePlatform(
       ...(change.rights === undefined ? {} : { rights: [...change.rights] }),
       ...(change.status === undefined ? {} : { status: change.status }),
     })
-    .where(and(eq(platforms.id, id), isNull(platforms.homeOrigin)))
+    .where(and(eq(platforms.id, id), isNull(platforms.homeOrigin), isThere))
     .returning();
-  if (!row) throw new Problem("state_conflict", "That platform is at home on another instance.");
+  if (!row) throw new Problem("state_conflict", "That platform is at home on another instance, or was removed.");
   const suspended = change.status === "suspended";
   await recordEffects(tx, {
     at: now,
@@ -283,6 +283,9 @@ export async function listRecipients(tx: Tx, caller: PlatformCaller, request: Pa
   });
 }
 
+/** Not removed. */
+const isThere = ne(platforms.status, "removed");
+
 /** Which of `uris` a grant may name: platforms of this node, and of peers that are approved or for now suspended. */
 export async function findReachable(tx: Tx, uris: readonly string[]): Promise<ReadonlyMap<string, PlatformRow>> {
   if (uris.length === 0) return new Map();
@@ -293,10 +296,27 @@ export async function findReachable(tx: Tx, uris: readonly string[]): Promise<Re
     .where(
       and(
         inArray(platforms.uri, [...uris]),
+        isThere,
         or(isNull(platforms.homeOrigin), inArray(peers.state, ["approved", "suspended"])),
       ),
     );
   return new Map(rows.map(({ row }) => [row.uri, row]));
+}
+
+/** Was one of `uris` a platform of this node? What still comes for it has been overtaken by its removal. */
+export async function wasOneLocal(tx: Tx, uris: readonly string[]): Promise<boolean> {
+  const removed = and(isNull(platforms.homeOrigin), eq(platforms.status, "removed"));
+  const rows = await tx
+    .select({ uri: platforms.uri })
+    .from(platforms)
+    .where(and(inArray(platforms.uri, [...uris]), removed))
+    .limit(1);
+  return rows.length > 0;
+}
+
+export async function isRemoved(tx: Tx, uri: string): Promise<boolean> {
+  const [row] = await tx.select({ status: platforms.status }).from(platforms).where(eq(platforms.uri, uri));
+  return row?.status === "removed";
 }
 
 /** Which of `uris` are platforms of this node. */
@@ -305,7 +325,7 @@ export async function findLocal(tx: Tx, uris: readonly string[]): Promise<Readon
   const rows = await tx
     .select({ uri: platforms.uri })
     .from(platforms)
-    .where(and(inArray(platforms.uri, [...uris]), isNull(platforms.homeOrigin)));
+    .where(and(inArray(platforms.uri, [...uris]), isNull(platforms.homeOrigin), isThere));
   return new Set(rows.map((row) => row.uri));
 }
 
@@ -326,14 +346,14 @@ export async function listPublished(tx: Tx): Promise<readonly PlatformRow[]> {
     .where(and(isNull(platforms.homeOrigin), eq(platforms.status, "active"), sql`${platforms.membership} is not null`));
 }
 
-/** Records what a peer says of one of its platforms. */
+/** Records what a peer says of one of its platforms; false when that platform was removed before. */
 export async function upsertRemotePlatform(
   tx: Tx,
   platform: { readonly uri: string; readonly handle: string; readonly name: string },
   now: Date,
-): Promise<void> {
+): Promise<boolean> {
   const { uri, handle, name } = platform;
-  await tx
+  const rows = await tx
     .insert(platforms)
     .values({
       id: mintUuid(),
@@ -346,5 +366,7 @@ export async function upsertRemotePlatform(
       createdAt: now,
       updatedAt: now,
     })
-    .onConflictDoUpdate({ target: platforms.uri, set: { name, handle, updatedAt: now } });
+    .onConflictDoUpdate({ target: platforms.uri, set: { name, handle, updatedAt: now }, setWhere: isThere })
+    .returning({ uri: platforms.uri });
+  return rows.length > 0;
 }

@@ -13,13 +13,15 @@ import { endAccess, followGrants, listHolders, lockObject, readWithdrawals } fro
 import type { ObjectRow } from "./announcements.ts";
 import { recordEffects } from "./journal.ts";
 import { listKids } from "./key-bundles.ts";
-import { findLocal } from "./platforms.ts";
+import { findLocal, isRemoved, wasOneLocal } from "./platforms.ts";
 import { columnsOf } from "./project-content.ts";
 import { newestOfOwner } from "./project-edits.ts";
 
 /** What became of a received snapshot; `revision` is the one held, where what came is older. */
 export type CopyEffect =
   | { readonly effect: "applied"; readonly recipients?: readonly string[] }
+  /** For platforms that are gone from here. */
+  | { readonly effect: "unhandled" }
   | { readonly effect: "stale"; readonly revision?: number };
 
 const applied: CopyEffect = { effect: "applied" };
@@ -48,7 +50,12 @@ export async function receiveProject(
   if (project.attributedTo !== sender) throw new Problem("not_owner", "attributedTo is not the activity's actor.");
   const grantees = project["hf:grants"].map((grant) => grant.platform);
   const local = [...(await findLocal(tx, grantees))];
-  if (local.length === 0) throw new Problem("not_for_us");
+  if (local.length === 0) {
+    if (await wasOneLocal(tx, grantees)) return { effect: "unhandled" };
+    throw new Problem("not_for_us");
+  }
+  // Overtaken by the word that its owner is gone.
+  if (await isRemoved(tx, sender)) return { effect: "stale" };
 
   await lockObject(tx, uri);
   const before = await readRow(tx, uri);
@@ -153,7 +160,10 @@ export async function removeGrantee(
   { platform, uri, revision }: { readonly platform: string; readonly uri: string; readonly revision: number },
   now: Date,
 ): Promise<CopyEffect> {
-  if ((await findLocal(tx, [platform])).size === 0) throw new Problem("not_for_us");
+  if ((await findLocal(tx, [platform])).size === 0) {
+    if (await wasOneLocal(tx, [platform])) return applied;
+    throw new Problem("not_for_us");
+  }
   await lockObject(tx, uri);
   const before = await readRow(tx, uri);
   if (before && before.ownerUri !== sender) throw new Problem("not_owner", "The object belongs to another platform.");
@@ -174,7 +184,7 @@ export async function removeGrantee(
 }
 
 /** The ciphertext goes when no platform of this node has access any more. */
-async function forgetUnread(tx: Tx, uri: string): Promise<void> {
+export async function forgetUnread(tx: Tx, uri: string): Promise<void> {
   const local = await findLocal(tx, await listHolders(tx, uri));
   if (local.size > 0) return;
   await tx.update(objects).set({ object: null, ownerObject: null }).where(eq(objects.uri, uri));

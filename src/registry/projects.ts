@@ -1,5 +1,5 @@
 /** Projects as their owner writes them: this node is their home and sequences their revisions. */
-import { eq } from "drizzle-orm";
+import { and, asc, eq, isNull } from "drizzle-orm";
 import { Problem } from "../errors.ts";
 import { canonicalJson, objectDigest } from "../protocol/canonical-json.ts";
 import { originOf, uuidOf } from "../protocol/ids.ts";
@@ -8,7 +8,7 @@ import { isUniqueViolation, type Tx } from "../storage/database.ts";
 import { objects } from "../storage/schema.ts";
 import { followGrants, listHolders, lockObject } from "./access.ts";
 import { type Announcement, announceSnapshot, type ObjectRow, type Written } from "./announcements.ts";
-import { nameCaller, type PlatformCaller, requireRight } from "./caller.ts";
+import { type Caller, nameCaller, type PlatformCaller, requireRight } from "./caller.ts";
 import { recordEffects } from "./journal.ts";
 import { columnsOf, judgeContent } from "./project-content.ts";
 import { applyEdit, proposeEdit } from "./project-edits.ts";
@@ -169,27 +169,47 @@ export async function deleteProject(
   requireRight(caller, "projects:write");
   const before = await lockById(tx, caller, id, now);
   requireOwner(before, caller);
-  const holders = (await listHolders(tx, before.uri)).filter((platform) => platform !== caller.uri);
+  return { id, changed: true, announcements: [await buryProject(tx, caller, before, now)] };
+}
+
+/** Leaves a tombstone in the place of a project, and says what its holders are told. */
+async function buryProject(tx: Tx, caller: Caller, before: ObjectRow, now: Date): Promise<Announcement> {
+  const { uri: objectUri, ownerUri: actor, revision } = before;
+  const holders = (await listHolders(tx, objectUri)).filter((platform) => platform !== actor);
   await tx
     .update(objects)
     .set({ object: null, ownerObject: null, deletedAt: now, updatedAt: now })
-    .where(eq(objects.uri, before.uri));
+    .where(eq(objects.uri, objectUri));
   await recordEffects(tx, {
     at: now,
     actor: nameCaller(caller),
     action: "project.deleted",
-    object: before.uri,
-    audience: [caller.uri, ...holders],
+    object: objectUri,
+    audience: [actor, ...holders],
   });
-  const tombstone = { id: before.uri, type: "Tombstone", attributedTo: before.ownerUri, deleted: now.toISOString() };
-  const { uri: objectUri, revision } = before;
-  return {
-    id,
-    changed: true,
-    announcements: [
-      { actor: caller.uri, type: "Delete", object: tombstone, objectUri, revision, recipients: holders, bundlesOf: [] },
-    ],
-  };
+  const object = { id: objectUri, type: "Tombstone", attributedTo: actor, deleted: now.toISOString() };
+  return { actor, type: "Delete", object, objectUri, revision, recipients: holders, bundlesOf: [] };
+}
+
+/** Deletes every project of a platform that goes. */
+export async function deleteProjectsOf(
+  tx: Tx,
+  caller: Caller,
+  ownerUri: string,
+  now: Date,
+): Promise<readonly Announcement[]> {
+  const owned = await tx
+    .select({ uri: objects.uri })
+    .from(objects)
+    .where(and(eq(objects.ownerUri, ownerUri), eq(objects.local, true), isNull(objects.deletedAt)))
+    .orderBy(asc(objects.uri));
+  const announcements: Announcement[] = [];
+  for (const { uri } of owned) {
+    await lockObject(tx, uri);
+    const row = await readRow(tx, uri);
+    if (row && row.deletedAt === null) announcements.push(await buryProject(tx, caller, row, now));
+  }
+  return announcements;
 }
 
 function requireOwnId(project: Project, caller: PlatformCaller, origin: string): string {

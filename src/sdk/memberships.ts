@@ -171,6 +171,19 @@ const secondsOf = (instant: Date) => Math.floor(instant.getTime() / 1000);
 
 const ownKey = (pair: KeyPair, now: Date): OwnKey => ({ ...pair, createdAt: now.toISOString() });
 
+/**
+ * Leaves an instance: it deletes the platform's projects there and ends what others shared with it. The vault keeps its
+ * keys, since other instances know them; the membership goes.
+ * @throws {RestError}
+ */
+export async function leaveInstance(client: Client, membership: Membership): Promise<void> {
+  await client.rest(membership).request("DELETE", `/platforms/${membership.platformId}`);
+  await client.vault.update((state) => ({
+    ...state,
+    memberships: state.memberships.filter(({ actor }) => actor !== membership.actor),
+  }));
+}
+
 export interface InstanceRow {
   readonly origin: string;
   readonly handle: string;

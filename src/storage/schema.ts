@@ -95,6 +95,8 @@ export const loginFailures = pgTable(
 
 // ---- platforms and their keys ----------------------------------------------------------------------------------------
 
+export type PlatformStatus = "active" | "suspended" | "removed";
+
 /** Platforms of this node (`homeOrigin` null) and those that peers told of. */
 export const platforms = pgTable(
   "platforms",
@@ -105,7 +107,8 @@ export const platforms = pgTable(
     homeOrigin: text("home_origin"),
     name: text("name").notNull(),
     rights: text("rights").array().notNull(),
-    status: text("status").$type<"active" | "suspended">().notNull(),
+    /** A removed one keeps its row: its handle is never given out again. */
+    status: text("status").$type<PlatformStatus>().notNull(),
     /** Newest membership (compact JWS) and its `iat`. */
     membership: text("membership"),
     membershipIat: bigint("membership_iat", { mode: "number" }),

@@ -16,6 +16,7 @@ export function mountDocuments(router: Router, dependencies: HttpDependencies): 
 
   const platformOf = async (ctx: Context & { params: Record<string, string> }): Promise<PlatformRow> => {
     const row = await findLocalByHandle(database.db, ctx.params.handle ?? "");
+    if (row?.status === "removed") throw new Problem("gone");
     if (row?.status !== "active") throw new Problem("not_found");
     return row;
   };

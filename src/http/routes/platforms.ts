@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { commitChange } from "../../outbox/commit.ts";
 import { announcePlatform } from "../../outbox/directory.ts";
+import { endPlatform } from "../../outbox/platform-endings.ts";
 import { nameSchema } from "../../protocol/values.ts";
 import { publishKeyBundle, readKeyBundles, readPublished } from "../../registry/key-bundles.ts";
 import {
@@ -113,6 +114,18 @@ export function platformRoutes(dependencies: HttpDependencies): readonly Route[]
           return { value: platform, lanes: renamed ? await announcePlatform(tx, context, keys, row) : [] };
         }),
       }),
+    }),
+    defineRoute({
+      method: "delete",
+      path: "/platforms/:id",
+      summary: "Remove a platform for good: by itself, or by an administrator. Its handle is never given out again",
+      access: { administrator: "manage_platforms", platform: "any" },
+      params: idParams,
+      answer: { status: 204 },
+      handle: async ({ caller, params }) => {
+        await endPlatform(dependencies, caller, params.id);
+        return { status: 204 };
+      },
     }),
     defineRoute({
       method: "put",
