@@ -1,18 +1,32 @@
 /** `projects`: declare, read, change and share, on all instances of this vault. */
 import type { Command } from "commander";
+import { actorIds } from "../protocol/ids.ts";
 import { selectMembership } from "../sdk/memberships.ts";
 import { projectChangeSchema, projectFileSchema } from "../sdk/project-file.ts";
 import { findProject, listProjects, type ProjectRow } from "../sdk/project-views.ts";
-import { declareProject, editProject, openProject, shareProject } from "../sdk/projects.ts";
+import {
+  declareProject,
+  deleteProject,
+  editProject,
+  openProject,
+  shareProject,
+  unshareProject,
+} from "../sdk/projects.ts";
 import { findRecipient } from "../sdk/trust.ts";
 import { type PlatformAddress, parseAddress, parseInstant } from "./arguments.ts";
 import { addGroup, addInstanceCommand, type CliContext } from "./context.ts";
 import { readJsonFile } from "./json-file.ts";
 import { hostOf } from "./output.ts";
 import { openClient, reportMissing } from "./platform-client.ts";
+import { CliError, confirm } from "./prompt.ts";
 
 interface InstanceOptions {
   readonly instance?: string;
+}
+
+interface ShareOptions extends InstanceOptions {
+  readonly editable?: boolean;
+  readonly until?: string;
 }
 
 export function addProjectCommands(program: Command, context: CliContext): void {
@@ -62,7 +76,7 @@ export function addProjectCommands(program: Command, context: CliContext): void 
       ]);
     });
 
-  addInstanceCommand(projects, "edit", "make the next revision of an own project")
+  addInstanceCommand(projects, "edit", "make the next revision of a project, own or shared as editable")
     .argument("<project>", "its code, id or URI")
     .requiredOption("--file <file>", "JSON: what changes; null takes a member out of the clear part")
     .action(async (name: string, options: InstanceOptions & { file: string }) => {
@@ -71,24 +85,58 @@ export function addProjectCommands(program: Command, context: CliContext): void 
       const { membership, project } = await findProject(client, name, options.instance);
       const edited = await editProject(client, membership, project.id, change);
       output.record(edited, fieldsOf(edited));
+      if (!edited.applied) output.note(`Sent to the node of ${edited.owner_uri}: it is applied there, and comes back.`);
     });
 
-  addInstanceCommand(projects, "share", "let another platform read a project")
+  addInstanceCommand(projects, "share", "let another platform read a project; a second time it changes the grant")
     .argument("<project>", "its code, id or URI")
     .argument("<platform>", "whom, such as hcl@lyon.example", parseAddress)
+    .option("--editable", "it may also change the project, but not whom it is shared with")
     .option("--until <instant>", "when its access ends", parseInstant)
-    .action(async (name: string, address: PlatformAddress, options: InstanceOptions & { until?: string }) => {
+    .action(async (name: string, address: PlatformAddress, options: ShareOptions) => {
       const client = await openClient(context);
       const { membership, project } = await findProject(client, name, options.instance);
       const { recipient } = await findRecipient(client, address, membership.origin);
       const shared = await shareProject(client, membership, project.id, {
         platform: recipient,
-        mode: "readonly",
+        mode: options.editable === true ? "editable" : "readonly",
         ...(options.until === undefined ? {} : { expires: options.until }),
       });
-      output.done(shared, `${shared.code} is shared with ${recipient.name} (${recipient.uri}), read-only.`);
+      const mode = options.editable === true ? "editable" : "read-only";
+      output.done(shared, `${shared.code} is shared with ${recipient.name} (${recipient.uri}), ${mode}.`);
+    });
+
+  addInstanceCommand(projects, "unshare", "end another platform's access to an own project")
+    .argument("<project>", "its code, id or URI")
+    .argument("<platform>", "whose, such as hcl@lyon.example", parseAddress)
+    .action(async (name: string, address: PlatformAddress, options: InstanceOptions) => {
+      const client = await openClient(context);
+      const { membership, project } = await findProject(client, name, options.instance);
+      const grantee = project.grants.find(({ platform }) => isAt(platform, address));
+      if (grantee === undefined) {
+        throw new CliError("not_shared", `${project.code} is not shared with ${address.handle}@${address.host}.`);
+      }
+      const unshared = await unshareProject(client, membership, project.id, grantee.platform);
+      output.done(
+        unshared,
+        `${unshared.code} is no longer shared with ${grantee.platform}; what it has opened it has.`,
+      );
+    });
+
+  addInstanceCommand(projects, "delete", "delete an own project, everywhere and for good")
+    .argument("<project>", "its code, id or URI")
+    .option("--yes", "do not ask")
+    .action(async (name: string, options: InstanceOptions & { yes?: boolean }) => {
+      const client = await openClient(context);
+      const { membership, project } = await findProject(client, name, options.instance);
+      await confirm(context.prompt, `Delete ${project.code} (${project.uri}) for everybody?`, options.yes);
+      await deleteProject(client, membership, project.id);
+      output.done({ uri: project.uri, deleted: true }, `${project.code} is deleted; its grantees are told.`);
     });
 }
+
+const isAt = (actor: string, { handle, host }: PlatformAddress) =>
+  new URL(actor).host === host && actor === actorIds.platform(new URL(actor).origin, handle);
 
 function fieldsOf(project: ProjectRow): readonly (readonly [string, unknown])[] {
   const dates = [project.start_date, project.end_date].map((date) => date ?? "…").join(" to ");

@@ -11,7 +11,7 @@ import { Problem } from "../errors.ts";
 import { isCanonicalId, mintUuid, originOf } from "../protocol/ids.ts";
 import { isJsonObject, type JsonObject } from "../protocol/objects.ts";
 import type { Tx } from "../storage/database.ts";
-import { keyBundles, peers, platforms } from "../storage/schema.ts";
+import { accessRows, keyBundles, peers, platforms } from "../storage/schema.ts";
 import { type Caller, nameCaller, type PlatformCaller } from "./caller.ts";
 import { administrators, recordEffects, recordRefusal } from "./journal.ts";
 
@@ -144,15 +144,29 @@ export async function publishKeyBundle(
   return true;
 }
 
-/** Which platform a caller may read keys of: any that is of this node or of an approved peer. */
-async function findReadable(tx: Tx, _caller: Caller, id: string) {
+/**
+ * Which platform a caller may read keys of: any that is of this node or of an approved peer, and one that has access to
+ * an object of the caller's, whatever its node is to ours.
+ */
+async function findReadable(tx: Tx, caller: Caller, id: string) {
   const [found] = await tx
     .select({ platform: platforms })
     .from(platforms)
     .leftJoin(peers, eq(peers.origin, platforms.homeOrigin))
-    .where(and(eq(platforms.id, id), or(isNull(platforms.homeOrigin), eq(peers.state, "approved"))));
+    .where(
+      and(eq(platforms.id, id), or(isNull(platforms.homeOrigin), eq(peers.state, "approved"), sharesWith(caller))),
+    );
   if (!found) throw new Problem("not_found");
   return found.platform;
+}
+
+/** Has the platform of the row access to an object to which the caller has access? */
+function sharesWith(caller: Caller) {
+  if (caller.kind !== "platform") return undefined;
+  return sql`exists (
+    select 1 from ${accessRows} mine join ${accessRows} theirs on theirs.object_uri = mine.object_uri
+    where mine.platform_uri = ${caller.uri} and mine.ended_revision is null
+      and theirs.platform_uri = ${platforms.uri} and theirs.ended_revision is null)`;
 }
 
 /** Newest bundle and membership of a platform. @throws {Problem} `not_found`, also while it has published none */

@@ -7,6 +7,7 @@ export {
   type InstanceRow,
   type Joined,
   joinInstance,
+  leaveInstance,
   listInstances,
   publishKeys,
   selectMembership,
@@ -15,7 +16,16 @@ export {
 export { describeOwnKeys, type OwnKeys, type OwnKeysView, readOwnKeys } from "./own-keys.ts";
 export { type ProjectChange, type ProjectFile, projectChangeSchema, projectFileSchema } from "./project-file.ts";
 export { findProject, listProjects, type ProjectFields, type ProjectRow, type ProjectView } from "./project-views.ts";
-export { declareProject, editProject, type OpenedProject, openProject, shareProject } from "./projects.ts";
+export {
+  declareProject,
+  deleteProject,
+  type EditedProject,
+  editProject,
+  type OpenedProject,
+  openProject,
+  shareProject,
+  unshareProject,
+} from "./projects.ts";
 export { listReceipts, type ReceiptRow } from "./receipts.ts";
 export {
   type Credentials,

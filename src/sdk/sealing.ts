@@ -8,7 +8,7 @@ import { limits } from "../protocol/limits.ts";
 import type { Grant, JsonObject } from "../protocol/objects.ts";
 import { type Client, ClientError } from "./client.ts";
 import { readOwnKeys } from "./own-keys.ts";
-import { identitiesOf, learnKeys, type Recipient, recallKeys, TrustError } from "./trust.ts";
+import { identitiesOf, learnKeys, recallKeys, TrustError } from "./trust.ts";
 import type { HeldObject, Membership } from "./vault.ts";
 
 /** How many snapshots and refused objects the vault keeps of each object. */
@@ -40,7 +40,8 @@ export function liveGrants(grants: readonly Grant[], now: Date): readonly Grant[
 }
 
 /**
- * Seals a project of one's own for oneself and every live grantee, each with the newest key that is trusted.
+ * Seals a project, as its owner or as an editable grantee, for owner and every live grantee, each with the newest key
+ * that is trusted. `platformIdOf` gives their local keys at the own instance.
  * @throws {TrustError} when one of them is offered with other keys: then nothing is sealed
  */
 export async function sealProject(
@@ -50,12 +51,20 @@ export async function sealProject(
     object,
     content,
     prev,
-  }: { readonly object: JsonObject; readonly content: JsonObject; readonly prev: string | null },
+    platformIdOf,
+  }: {
+    readonly object: JsonObject;
+    readonly content: JsonObject;
+    readonly prev: string | null;
+    readonly platformIdOf: (actor: string) => string | null;
+  },
 ): Promise<JsonObject> {
   const own = readOwnKeys(await client.vault.read());
   const now = client.clock();
   const grants = liveGrants(object["hf:grants"] as readonly Grant[], now);
-  const recipients = [own.encryption.publicJwk, ...(await keysOfGrantees(client, membership, grants))];
+  const parties = [String(object.attributedTo), ...grants.map(({ platform }) => platform)];
+  const others = parties.filter((actor) => actor !== membership.actor);
+  const recipients = [own.encryption.publicJwk, ...(await keysOf(client, membership, others, platformIdOf))];
   return await sealObject({
     object,
     sender: membership.actor,
@@ -67,22 +76,19 @@ export async function sealProject(
   });
 }
 
-async function keysOfGrantees(
+async function keysOf(
   client: Client,
   membership: Membership,
-  grants: readonly Grant[],
+  actors: readonly string[],
+  platformIdOf: (actor: string) => string | null,
 ): Promise<readonly PublicJwk[]> {
-  if (grants.length === 0) return [];
-  const platforms = (await client.rest(membership).list("/platforms/recipients")) as readonly Recipient[];
   const keys: PublicJwk[] = [];
-  for (const grant of grants) {
-    const recipient = platforms.find(({ uri }) => uri === grant.platform);
-    if (recipient === undefined) {
-      throw new ClientError("unknown_platform", `${membership.origin} does not tell of ${grant.platform} any more.`, {
-        actor: grant.platform,
-      });
+  for (const actor of actors) {
+    const id = platformIdOf(actor);
+    if (id === null) {
+      throw new ClientError("unknown_platform", `${membership.origin} does not tell of ${actor} any more.`, { actor });
     }
-    keys.push((await learnKeys(client, membership, recipient)).encryption);
+    keys.push((await learnKeys(client, membership, { id, uri: actor })).encryption);
   }
   return keys;
 }

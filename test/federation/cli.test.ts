@@ -5,22 +5,24 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as assert from "uvu/assert";
 import type { JsonObject } from "../../src/protocol/objects.ts";
-import { type Run, run } from "../cli/terminal.ts";
+import { run } from "../cli/terminal.ts";
 import { startNode, type TestNode } from "../harness/node.ts";
+import { peopleIn } from "../harness/people.ts";
 import { suite } from "../harness/suite.ts";
 import { until } from "../harness/until.ts";
 
 const test = suite("the commands against two nodes");
 
-const passphrase = "a passphrase of the test";
 const marker = "MARKER-of-an-illustrative-member";
 
 let ouest: TestNode;
 let lyon: TestNode;
 let directory: string;
+let { command, result, rows, refusal, settingsOf } = peopleIn("");
 
 test.before(async () => {
   directory = await mkdtemp(join(tmpdir(), "concordat-cli-"));
+  ({ command, result, rows, refusal, settingsOf } = peopleIn(directory));
   [ouest, lyon] = await Promise.all([startNode(), startNode()]);
 });
 test.after(async () => {
@@ -28,58 +30,30 @@ test.after(async () => {
   await rm(directory, { recursive: true });
 });
 
-const vaultOf = (person: string) => join(directory, person);
-const adminDirOf = (person: string) => join(directory, `${person}.logins`);
-const settingsOf = (person: string, passphrase: string) => () => ({
-  vaultDir: vaultOf(person),
-  adminDir: adminDirOf(person),
-  passphrase,
-});
 const fileOf = (name: string) => join(directory, name);
 const hostOf = (node: TestNode) => new URL(node.origin).host;
-
-/** A command of `person`, who has a vault and logins of their own. */
-const command = (person: string, ...argv: string[]): Promise<Run> =>
-  run(argv, { settings: settingsOf(person, passphrase), answers: ["not-a-secret-in-a-test"] });
-
-/** What a command prints with `--json`; it must succeed. */
-async function result(person: string, ...argv: string[]): Promise<JsonObject> {
-  const { code, out, err } = await command(person, ...argv, "--json");
-  if (code !== 0) throw new Error(`${argv.join(" ")} ended with ${code}: ${err}`);
-  return JSON.parse(out);
-}
-
-const rows = async (person: string, ...argv: string[]) => (await result(person, ...argv)) as unknown as JsonObject[];
-
-/** The report of a command that must be refused. */
-async function refusal(person: string, ...argv: string[]): Promise<JsonObject> {
-  const { code, out, err } = await command(person, ...argv, "--json");
-  assert.is(code, 1, err);
-  assert.is(out, "");
-  return JSON.parse(err);
-}
 
 test("an administrator logs in, and the token is readable by its owner alone", async () => {
   const logged = await result("admin-ouest", "admin", "login", `${ouest.origin}/`);
   assert.is(logged.origin, ouest.origin);
   await result("admin-lyon", "admin", "login", lyon.origin);
-  assert.is((await stat(join(adminDirOf("admin-ouest"), "admin.json"))).mode & 0o777, 0o600);
-  assert.is((await stat(adminDirOf("admin-ouest"))).mode & 0o777, 0o700);
+  assert.is((await stat(join(settingsOf("admin-ouest")().adminDir, "admin.json"))).mode & 0o777, 0o600);
+  assert.is((await stat(settingsOf("admin-ouest")().adminDir)).mode & 0o777, 0o700);
 });
 
 test("a login holds with another vault, and who has none learns which file was looked at", async () => {
-  const vaultDir = vaultOf("another vault");
+  const vaultDir = settingsOf("another vault")().vaultDir;
   const list = ["admin", "peers", "list", "--json"];
-  const known = await run(list, { settings: () => ({ vaultDir, adminDir: adminDirOf("admin-ouest") }) });
+  const known = await run(list, { settings: () => ({ vaultDir, adminDir: settingsOf("admin-ouest")().adminDir }) });
   assert.is(known.code, 0, known.err);
-  const unknown = await run(list, { settings: () => ({ vaultDir, adminDir: adminDirOf("nobody") }) });
+  const unknown = await run(list, { settings: () => ({ vaultDir, adminDir: settingsOf("nobody")().adminDir }) });
   assert.is(JSON.parse(unknown.err).code, "not_logged_in");
-  assert.is(JSON.parse(unknown.err).file, join(adminDirOf("nobody"), "admin.json"));
+  assert.is(JSON.parse(unknown.err).file, join(settingsOf("nobody")().adminDir, "admin.json"));
 });
 
 test("a wrong password is refused with the code of the node", async () => {
   const { code, err } = await run(["admin", "login", ouest.origin, "--json"], {
-    settings: settingsOf("nobody", passphrase),
+    settings: settingsOf("nobody"),
     answers: ["wrong"],
   });
   assert.is(code, 1);
@@ -342,7 +316,7 @@ test("a right that was taken away is refused at the node", async () => {
 
 test("nothing of the vaults is on the disk in clear", async () => {
   for (const person of ["rennes", "lyon", "paris"]) {
-    const folder = join(vaultOf(person), "vault");
+    const folder = join(settingsOf(person)().vaultDir, "vault");
     const octets = await Promise.all((await readdir(folder)).map((name) => readFile(join(folder, name))));
     assert.ok(octets.some((content) => content.includes("PBKDF2-SHA-256")));
     for (const text of [marker, "NCT02990195", hostOf(ouest), "access_key"]) {
@@ -357,7 +331,11 @@ test("nothing of the vaults is on the disk in clear", async () => {
 /** The program itself, in a process of its own. */
 function program(...argv: string[]): Promise<{ code: number; out: string; err: string }> {
   const main = join(import.meta.dirname, "..", "..", "src", "main.js");
-  const env = { PATH: "", CONCORDAT_VAULT: vaultOf("lyon"), CONCORDAT_VAULT_PASSPHRASE: passphrase };
+  const env = {
+    PATH: "",
+    CONCORDAT_VAULT: settingsOf("lyon")().vaultDir,
+    CONCORDAT_VAULT_PASSPHRASE: settingsOf("lyon")().passphrase,
+  };
   return new Promise((resolve) => {
     execFile(process.execPath, [main, ...argv], { env }, (error, out, err) => {
       resolve({ code: error === null ? 0 : Number(error.code), out, err });

@@ -9,7 +9,7 @@ import { levelStore } from "../../src/cli/vault-access.ts";
 import { createKeyBundle } from "../../src/crypto/key-bundle.ts";
 import { generateEncryptionKeys, generateIdentityKeys, type KeyPair } from "../../src/crypto/keys.ts";
 import { createMembership } from "../../src/crypto/membership.ts";
-import type { JsonObject } from "../../src/protocol/objects.ts";
+import type { Grant, JsonObject } from "../../src/protocol/objects.ts";
 import { type Client, createClient } from "../../src/sdk/client.ts";
 import { createVault } from "../../src/sdk/vault.ts";
 
@@ -159,7 +159,10 @@ export function viewOf(origin: string, id: string, object: JsonObject, parties: 
     code: object["hf:code"],
     owner_uri: object.attributedTo,
     owner_platform_id: owner?.id ?? null,
-    grants: [],
+    grants: (object["hf:grants"] as Grant[]).map(({ platform }) => ({
+      platform,
+      platform_id: parties.find(({ actor }) => actor === platform)?.id ?? null,
+    })),
     revision: object["hf:revision"],
     access: String(object.attributedTo).startsWith(origin) ? "owner" : "readonly",
     object,
