@@ -3,12 +3,13 @@ import * as assert from "uvu/assert";
 import { createKeyBundle } from "../../src/crypto/key-bundle.ts";
 import { createMembership } from "../../src/crypto/membership.ts";
 import { startNode, type TestNode } from "../harness/node.ts";
-import { approveScripted, type ScriptedPeer, sendRequest, startPeer } from "../harness/peer.ts";
+import { approveScripted, type ScriptedPeer, startPeer } from "../harness/peer.ts";
 import { joinPlatform, makePlatformKeys, type PlatformKeys, type TestPlatform } from "../harness/platform.ts";
 import type { Json } from "../harness/rest.ts";
 import { freshDatabaseUrl } from "../harness/servers.ts";
 import { suite } from "../harness/suite.ts";
 import { pause } from "../harness/until.ts";
+import { sendRequest } from "../harness/wire.ts";
 
 /** A peer that passes on more key bundles than any platform has: what it costs stays bounded, the rest stands. */
 const test = suite("floods of key bundles");

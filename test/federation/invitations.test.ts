@@ -2,8 +2,9 @@
 import { generateKeyPairSync } from "node:crypto";
 import * as assert from "uvu/assert";
 import { parseInvitation } from "../../src/crypto/invitation.ts";
+import type { Knobs } from "../harness/draft-cavage.ts";
 import { findPeer, startNode, type TestNode } from "../harness/node.ts";
-import { type Knobs, type ScriptedPeer, startPeer } from "../harness/peer.ts";
+import { type ScriptedPeer, startPeer } from "../harness/peer.ts";
 import type { Json } from "../harness/rest.ts";
 import { suite } from "../harness/suite.ts";
 import { pause, until } from "../harness/until.ts";

@@ -4,8 +4,9 @@ import * as assert from "uvu/assert";
 import type { SigningKey } from "../../src/crypto/jws.ts";
 import { encodeMultikey, thumbprint } from "../../src/crypto/keys.ts";
 import { createNodeKeyLink } from "../../src/crypto/node-key-chain.ts";
+import type { Knobs } from "../harness/draft-cavage.ts";
 import { findPeer, makePeers, settle, startNode, type TestNode } from "../harness/node.ts";
-import { approveScripted, type Knobs, type ScriptedPeer, startPeer } from "../harness/peer.ts";
+import { approveScripted, type ScriptedPeer, startPeer } from "../harness/peer.ts";
 import {
   joinPlatform,
   readProject,

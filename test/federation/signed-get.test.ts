@@ -2,16 +2,10 @@
 import { generateKeyPairSync } from "node:crypto";
 import * as assert from "uvu/assert";
 import { mintId } from "../../src/protocol/ids.ts";
+import type { Knobs } from "../harness/draft-cavage.ts";
 import { sendMessage } from "../harness/message-signature.ts";
 import { findPeer, startNode, type TestNode } from "../harness/node.ts";
-import {
-  type Answer,
-  approveScripted,
-  type Knobs,
-  type ScriptedPeer,
-  sendRequest,
-  startPeer,
-} from "../harness/peer.ts";
+import { approveScripted, type ScriptedPeer, startPeer } from "../harness/peer.ts";
 import {
   joinPlatform,
   makePlatformKeys,
@@ -24,6 +18,7 @@ import {
 import type { Json } from "../harness/rest.ts";
 import { suite } from "../harness/suite.ts";
 import { until } from "../harness/until.ts";
+import { type Answer, sendRequest } from "../harness/wire.ts";
 
 /** Objects and activities, by a GET that a grantee's instance signed; all others get 404 (docs/protocol.md, §1). */
 const test = suite("signed GET");

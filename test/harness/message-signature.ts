@@ -4,7 +4,7 @@
  */
 import { createHash, type KeyObject, sign, verify } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
-import { type Answer, sendRequest } from "./peer.ts";
+import { type Answer, sendRequest } from "./wire.ts";
 
 export interface MessageSigning {
   readonly keyId: string;
@@ -19,7 +19,13 @@ export interface MessageSigning {
   /** Parameters behind `created`: `;expires=1`. */
   readonly parameters?: string;
   readonly algorithm?: string | null;
-  readonly date?: Date;
+  readonly date?: Date | string;
+  readonly mediaType?: string;
+  readonly host?: string;
+  /** Origin that stands in the signature base, when not that of the URL. */
+  readonly signedHost?: string;
+  /** Further header lines; covered ones are signed with their value here. */
+  readonly headers?: readonly (readonly [string, string])[];
   /** `Content-Digest`; null leaves it out. */
   readonly digest?: string | null;
   /** What stands in the signature base for the target, when not the URL that is asked. */
@@ -30,6 +36,9 @@ export interface MessageSigning {
   readonly tamper?: (body: Buffer) => Buffer;
 }
 
+/** In which ways a request of a scripted peer deviates. */
+export type MessageKnobs = Partial<MessageSigning>;
+
 /** RFC 9530 with sha-256. */
 export const contentDigest = (body: Buffer) => `sha-256=:${createHash("sha256").update(body).digest("base64")}:`;
 
@@ -39,10 +48,11 @@ export async function sendMessage(origin: string, signing: MessageSigning): Prom
   const isPost = method === "POST";
   const digest = signing.digest === undefined && isPost ? contentDigest(body) : (signing.digest ?? null);
   const lines: (readonly [string, string])[] = [
-    ["Date", (signing.date ?? new Date()).toUTCString()],
-    ...(isPost ? [["Content-Type", "application/activity+json"] as const] : []),
+    ["Date", typeof signing.date === "string" ? signing.date : (signing.date ?? new Date()).toUTCString()],
+    ...(isPost ? [["Content-Type", signing.mediaType ?? "application/activity+json"] as const] : []),
     ...(digest === null ? [] : [["Content-Digest", digest] as const]),
   ];
+  const further = signing.headers ?? [];
   const covered =
     signing.covered ?? ["@method", "@target-uri", ...lines.map(([name]) => name.toLowerCase())].filter(Boolean);
   const created = signing.created === undefined ? Math.floor(Date.now() / 1000) : signing.created;
@@ -55,13 +65,14 @@ export async function sendMessage(origin: string, signing: MessageSigning): Prom
     `;keyid="${keyId}"`,
     algorithm === null ? "" : `;alg="${algorithm}"`,
   ].join("");
-  const target = `${origin}${signing.signedTarget ?? path}`;
-  const headers = Object.fromEntries(lines.map(([name, value]) => [name.toLowerCase(), value]));
+  const target = `${signing.signedHost ?? origin}${signing.signedTarget ?? path}`;
+  const headers = Object.fromEntries([...lines, ...further].map(([name, value]) => [name.toLowerCase(), value]));
   const base = signatureBase({ method, target, headers, covered, parameters });
   const octets = sign(rsa ? "sha256" : null, Buffer.from(base), privateKey).toString("base64");
+  const host = signing.host === undefined ? [] : [["Host", signing.host] as const];
   const written = (signing.change ?? writeHeaders)(`sig1=${parameters}`, `sig1=:${octets}:`);
   const sent = signing.tamper === undefined ? body : signing.tamper(body);
-  return await sendRequest(origin, { method, path, headers: [...lines, ...written], body: sent });
+  return await sendRequest(origin, { method, path, headers: [...host, ...lines, ...further, ...written], body: sent });
 }
 
 const writeHeaders = (input: string, signature: string) =>

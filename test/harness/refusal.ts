@@ -1,7 +1,9 @@
 import * as assert from "uvu/assert";
-import type { TestNode } from "./node.ts";
-import type { Answer, ScriptedPeer } from "./peer.ts";
+import { settle, type TestNode } from "./node.ts";
+import type { ScriptedPeer } from "./peer.ts";
 import type { Json } from "./rest.ts";
+import { until } from "./until.ts";
+import type { Answer } from "./wire.ts";
 
 /** What a refusal must leave behind: one entry of its own for a peer, a count for a stranger, nothing before the signature. */
 export type Trace = "entry" | "count" | "none";
@@ -41,6 +43,14 @@ export async function assertRefused(
   assert.is(added[0]?.outcome, "refused");
   if (trace === "count") assert.ok(added[0]?.address, "a stranger's refusal is counted by address");
   return answer;
+}
+
+/** Waits until nothing of the node's own doing changes its tables any more. */
+export async function untilQuiet(node: TestNode): Promise<void> {
+  await settle(node);
+  if (node.store !== "postgres") return;
+  const held = "select peer_id from lanes where locked_by is not null";
+  await until("no lane is held", async () => (await node.query(held)).length === 0);
 }
 
 const readTraces = (node: TestNode) => node.admin.list("/audit");

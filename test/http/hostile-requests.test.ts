@@ -2,9 +2,9 @@ import { request } from "node:http";
 import { connect } from "node:net";
 import * as assert from "uvu/assert";
 import { startNode, type TestNode } from "../harness/node.ts";
-import { sendRequest } from "../harness/peer.ts";
 import { createRest } from "../harness/rest.ts";
 import { suite } from "../harness/suite.ts";
+import { sendRequest } from "../harness/wire.ts";
 
 /** Requests of nobody's that must cost nothing: NUL, bodies without end, many guesses at once. */
 const test = suite("hostile requests");

@@ -1,7 +1,7 @@
 import * as assert from "uvu/assert";
 import { startNode } from "../harness/node.ts";
-import { sendRaw } from "../harness/peer.ts";
 import { suite } from "../harness/suite.ts";
+import { sendRaw } from "../harness/wire.ts";
 
 /** A body that does not come to its end (docs/protocol.md, "Answers"). */
 const test = suite("limits of HTTP that take their time");

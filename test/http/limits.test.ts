@@ -1,7 +1,7 @@
 import * as assert from "uvu/assert";
 import { startNode, type TestNode } from "../harness/node.ts";
-import { sendRaw } from "../harness/peer.ts";
 import { suite } from "../harness/suite.ts";
+import { sendRaw } from "../harness/wire.ts";
 
 /** What never becomes a request, and what takes too long (docs/protocol.md, "Answers"). */
 const test = suite("limits of HTTP");

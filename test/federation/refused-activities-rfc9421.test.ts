@@ -1,0 +1,4 @@
+// time limit: 120 s
+import { testRefusedActivities } from "./refused-activities.ts";
+
+testRefusedActivities("rfc9421");
