@@ -33,6 +33,8 @@ export interface Config {
   readonly clockSkewSeconds: number;
   readonly deliveryRetryBaseMs: number;
   readonly deliveryRetryCapMs: number;
+  /** Where metrics are given out, on the host of `listen`. */
+  readonly metricsPort?: number;
 }
 
 /** What a process does: answer requests, deliver, or both. */
@@ -91,7 +93,6 @@ const leastPassword = 10;
 /** @throws {ConfigError} for unknown names, malformed values, contradictions, well-known secrets */
 export function readConfig(environment: Environment = process.env, { cwd = process.cwd() } = {}): Config {
   const settings = new Map([...readSettings(readDotEnv(cwd)), ...readSettings(environment)]);
-  refuseLaterOnes(settings);
   const read = <T>(name: SettingName, parse: (text: string, setting: string) => T, fallback: T): T => {
     const text = settings.get(name);
     return text === undefined ? fallback : parse(text, prefix + name);
@@ -101,6 +102,7 @@ export function readConfig(environment: Environment = process.env, { cwd = proce
     return (value === undefined ? {} : { [key]: value }) as { readonly [P in K]?: string };
   };
   const origin = read("ORIGIN", parseOrigin, "http://localhost:8000");
+  const metricsPort = read<number | undefined>("METRICS_PORT", parseInteger(1, 65_535), undefined);
   const config: Config = {
     origin,
     listen: read("LISTEN", parseListen, { host: "127.0.0.1", port: 8000 }),
@@ -122,6 +124,7 @@ export function readConfig(environment: Environment = process.env, { cwd = proce
     clockSkewSeconds: read("CLOCK_SKEW_SECONDS", parseInteger(1, 3600), 300),
     deliveryRetryBaseMs: read("DELIVERY_RETRY_BASE_MS", parseInteger(1, 86_400_000), 30_000),
     deliveryRetryCapMs: read("DELIVERY_RETRY_CAP_MS", parseInteger(1, 86_400_000), 28_800_000),
+    ...(metricsPort === undefined ? {} : { metricsPort }),
   };
   refuseContradictions(config);
   for (const part of Object.values(config)) Object.freeze(part);
@@ -227,13 +230,6 @@ function editDistance(a: string, b: string): number {
   return row[b.length] ?? 0;
 }
 
-/** Names that are a contract already, for what this version does not do yet: said, not silently ignored. */
-function refuseLaterOnes(settings: ReadonlyMap<SettingName, string>): void {
-  if (settings.has("METRICS_PORT")) {
-    throw new ConfigError("CONCORDAT_METRICS_PORT", "is for what this version does not have yet: unset it.");
-  }
-}
-
 function refuseContradictions(config: Config): void {
   const { protocol, hostname } = new URL(config.origin);
   const loopback = /^(?:localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(hostname);
@@ -248,6 +244,9 @@ function refuseContradictions(config: Config): void {
       "CONCORDAT_ROLE",
       `${config.role} needs CONCORDAT_DATABASE_URL and CONCORDAT_REDIS_URL: without them one process does all.`,
     );
+  }
+  if (config.metricsPort === config.listen.port) {
+    throw new ConfigError("CONCORDAT_METRICS_PORT", "is that of CONCORDAT_LISTEN: metrics need a port of their own.");
   }
   if (config.deliveryRetryCapMs < config.deliveryRetryBaseMs) {
     throw new ConfigError("CONCORDAT_DELIVERY_RETRY_CAP_MS", "is below CONCORDAT_DELIVERY_RETRY_BASE_MS.");

@@ -1,7 +1,6 @@
 /** A node, wired from its configuration: the only place that knows all parts. */
 import { randomBytes } from "node:crypto";
 import { chmod, mkdir, readFile, rm, writeFile } from "node:fs/promises";
-import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import type { Config } from "./config.ts";
@@ -10,6 +9,7 @@ import { ConcordatError } from "./errors.ts";
 import { createApp, createHealthApp, createHttpServer } from "./http/app.ts";
 import { createAddressReader } from "./http/client-address.ts";
 import type { HttpDependencies } from "./http/dependencies.ts";
+import { listen } from "./http/listen.ts";
 import { createGuardedFetch } from "./identity/guarded-fetch.ts";
 import { claimNode, exportNodeKeys, loadNodeKeys, type NodeKeys, rotateNodeKeys } from "./identity/node-keys.ts";
 import { admitInvited } from "./outbox/invitations.ts";
@@ -17,11 +17,14 @@ import { drainLane, type LaneDependencies, releaseLanes, sweepLanes } from "./ou
 import { createPeerKeyRefresh } from "./outbox/peer-keys.ts";
 import { dropOldBodies } from "./outbox/retention.ts";
 import { createFirstAdministrator, hasAdministrator } from "./registry/administrators.ts";
+import { system } from "./registry/caller.ts";
 import { createEventWatch } from "./registry/event-watch.ts";
-import { createSequencer, journalSignal, sequenceJournal } from "./registry/sequencer.ts";
+import { listLanes } from "./registry/peer-views.ts";
+import { countUnnumbered, createSequencer, journalSignal, sequenceJournal } from "./registry/sequencer.ts";
 import { type Database, openDatabase } from "./storage/database.ts";
 import { openStores } from "./stores.ts";
 import { createLog, type Log } from "./telemetry/log.ts";
+import { createMetrics, createMetricsServer } from "./telemetry/metrics.ts";
 import { version } from "./version.ts";
 
 export interface NodeOverrides {
@@ -45,8 +48,6 @@ export interface Node extends AsyncDisposable {
 const sweepMilliseconds = 5_000;
 /** How often old bodies are dropped. */
 const retentionMilliseconds = 3_600_000;
-/** What a request that is under way may still take when the node closes. */
-const graceMilliseconds = 8_000;
 
 /** Starts a node. @throws {ConcordatError} when settings, stores or keys do not fit together; nothing is left open then */
 export async function createNode(config: Config, overrides: NodeOverrides = {}): Promise<Node> {
@@ -94,11 +95,19 @@ async function startNode(
   const wake = (lane: string, at?: Date) => scheduler.wake(lane, at);
 
   const numberJournal = createSequencer(database, { onNumbered: () => signals.send(journalSignal), onError });
+  const metrics = createMetrics({
+    about: { version, role: config.role },
+    clock,
+    readLanes: () => listLanes(database.db, system),
+    countUnnumbered: () => countUnnumbered(database.db),
+    ...(stores.redisReady === undefined ? {} : { redisReady: stores.redisReady }),
+  });
   const refreshPeerKeys = createPeerKeyRefresh({ database, fetcher, keyValue, clock });
   const shared = { database, fetcher, keys, origin, clock, wake, numberJournal, refreshPeerKeys };
   const lanes: LaneDependencies = {
     ...shared,
     random,
+    onOutcome: metrics.countAttempt,
     stopping: stopping.signal,
     retry: { base: config.deliveryRetryBaseMs, cap: config.deliveryRetryCapMs },
   };
@@ -115,6 +124,7 @@ async function startNode(
     nodeName: `Concordat at ${new URL(origin).host}`,
     version,
     eventWatch,
+    onInboxAnswer: metrics.countInboxAnswer,
     ...(stores.redisReady === undefined ? {} : { redisReady: stores.redisReady }),
   };
 
@@ -135,7 +145,11 @@ async function startNode(
     );
   }
   const app = config.role === "worker" ? createHealthApp(dependencies) : createApp(dependencies);
-  const server = open(await listen(createHttpServer(app), config.listen));
+  const server = open(await listen(createHttpServer(app), { ...config.listen, setting: "CONCORDAT_LISTEN" }));
+  if (config.metricsPort !== undefined) {
+    const place = { host: config.listen.host, port: config.metricsPort, setting: "CONCORDAT_METRICS_PORT", grace: 0 };
+    open(await listen(createMetricsServer(metrics), place));
+  }
   // Closed first: what would keep the server waiting ends by itself then.
   open({ [Symbol.asyncDispose]: async () => stopping.abort() });
   open(eventWatch);
@@ -244,37 +258,6 @@ function every(milliseconds: number, work: () => Promise<unknown>): AsyncDisposa
     async [Symbol.asyncDispose]() {
       clearInterval(timer);
       await running;
-    },
-  };
-}
-
-interface Listener extends AsyncDisposable {
-  readonly address: AddressInfo;
-}
-
-/** Listens; disposing stops accepting, lets what runs finish, and ends connections that take too long. */
-async function listen(server: Server, { host, port }: Config["listen"]): Promise<Listener> {
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", (error: NodeJS.ErrnoException) => {
-      const inUse = error.code === "EADDRINUSE";
-      const message = inUse
-        ? `${host}:${port} is taken by another process; set CONCORDAT_LISTEN to another host:port.`
-        : `Cannot listen on ${host}:${port} (${error.code}); check CONCORDAT_LISTEN.`;
-      reject(new ConcordatError(inUse ? "listen_in_use" : "listen_failed", message, { cause: error }));
-    });
-    server.listen(port, host, resolve);
-  });
-  return {
-    address: server.address() as AddressInfo,
-    async [Symbol.asyncDispose]() {
-      await new Promise<void>((resolve) => {
-        const late = setTimeout(() => server.closeAllConnections(), graceMilliseconds);
-        server.close(() => {
-          clearTimeout(late);
-          resolve();
-        });
-        server.closeIdleConnections();
-      });
     },
   };
 }

@@ -239,8 +239,10 @@ test("takes plain HTTP on loopback, and elsewhere only under the development set
   assert.is(read({ ORIGIN: origin, ALLOW_PRIVATE_ADDRESSES: "true" }).origin, origin);
 });
 
-test("refuses, not ignores, what this version does not do yet", () => {
-  assertRefused({ METRICS_PORT: "9000" }, "METRICS_PORT", /not have yet/);
+test("takes a port for metrics, which is not the one of the node", () => {
+  assert.is(read({ METRICS_PORT: "9000" }).metricsPort, 9000);
+  assertRefused({ METRICS_PORT: "0" }, "METRICS_PORT", /from 1 to 65535/);
+  assertRefused({ METRICS_PORT: "8000" }, "METRICS_PORT", /CONCORDAT_LISTEN/);
 });
 
 test("reads .env in the working directory; the environment overrides it", () => {

@@ -19,6 +19,8 @@ export interface HttpDependencies extends InboxDependencies, PeeringDependencies
   readonly corsOrigins: readonly string[];
   readonly nodeName: string;
   readonly version: string;
+  /** Told how a request to an inbox was answered: `accepted`, or the code of the problem. */
+  readonly onInboxAnswer: (code: string) => void;
   /** Whether Redis is reached now; absent in a node without one. */
   readonly redisReady?: () => boolean;
 }

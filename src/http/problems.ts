@@ -10,21 +10,24 @@ export function createErrorSink(log: Log) {
     try {
       await next();
     } catch (error) {
-      answerProblem(ctx, asProblem(error, log));
+      const problem = problemOf(error);
+      if (problem !== error) logFailure(log, error, problem);
+      answerProblem(ctx, problem);
     }
     // A body that was not read to its end would go on, or be taken for the next request on this connection.
     if (!ctx.req.complete) ctx.set("Connection", "close");
   };
 }
 
-function asProblem(error: unknown, log: Log): Problem {
+/** What the caller is told of an error. */
+export function problemOf(error: unknown): Problem {
   if (error instanceof Problem) return error;
-  if (isUnavailable(error)) {
-    log.warn({ err: error }, "the database cannot be reached or written to");
-    return new Problem("unavailable", undefined, { retry_after: 5 });
-  }
-  log.error({ err: error }, "a request failed");
-  return new Problem("internal");
+  return isUnavailable(error) ? new Problem("unavailable", undefined, { retry_after: 5 }) : new Problem("internal");
+}
+
+function logFailure(log: Log, error: unknown, { code }: Problem): void {
+  if (code === "unavailable") log.warn({ err: error }, "the database cannot be reached or written to");
+  else log.error({ err: error }, "a request failed");
 }
 
 function answerProblem(ctx: Context, problem: Problem): void {

@@ -23,6 +23,8 @@ export interface LaneDependencies extends DeliverDependencies {
   /** Back-off: `min(cap, base · 2ⁿ)` with full jitter, milliseconds. */
   readonly retry: { readonly base: number; readonly cap: number };
   readonly random: () => number;
+  /** Told what became of an attempt once that is written down. */
+  readonly onOutcome: (kind: Outcome["kind"]) => void;
 }
 
 /** How long a claim holds without renewal: how soon a lane is taken over whose worker was killed. */
@@ -50,6 +52,7 @@ export async function drainLane(dependencies: LaneDependencies, peerId: string):
       if (!due) break;
       const outcome = speakOfPeer(await attempt(dependencies, due), due, failed);
       const held = await recordOutcome(dependencies, { due, outcome, worker });
+      dependencies.onOutcome(outcome.kind);
       if (!held || outcome.kind === "peer") break;
     }
   } catch (error) {

@@ -1,5 +1,5 @@
 /** Peers as the administrator sees them, each with the state of the lane to it. */
-import { and, eq, inArray, sql } from "drizzle-orm";
+import { and, eq, inArray, or, sql } from "drizzle-orm";
 import { Problem } from "../errors.ts";
 import type { Tx } from "../storage/database.ts";
 import { type DeliveryError, deliveries, lanes, type PeerPolicy, type PeerState, peers } from "../storage/schema.ts";
@@ -72,6 +72,23 @@ export async function getPeer(tx: Tx, _caller: Caller, id: string): Promise<Peer
   return present(found.row, found.lane, (await readDepths(tx, [id])).get(id));
 }
 
+/** Whom an administrator of this node has dealt with: strangers ask as often as they like. */
+const knownStates: readonly PeerState[] = ["pending_out", "approved", "suspended"];
+
+/** The lane to each known peer. */
+export async function listLanes(tx: Tx, _caller: Caller): Promise<readonly Pick<Peer, "origin" | "lane">[]> {
+  const rows = await tx
+    .select({ row: peers, lane: lanes })
+    .from(peers)
+    .leftJoin(lanes, eq(lanes.peerId, peers.id))
+    .where(inArray(peers.state, [...knownStates]));
+  const depths = await readDepths(
+    tx,
+    rows.map(({ row }) => row.id),
+  );
+  return rows.map(({ row, lane }) => present(row, lane, depths.get(row.id)));
+}
+
 interface Depth {
   readonly queued: number;
   readonly dead: number;
@@ -82,16 +99,18 @@ interface Depth {
 async function readDepths(tx: Tx, ids: readonly string[]): Promise<ReadonlyMap<string, Depth>> {
   if (ids.length === 0) return new Map();
   const queued = sql`${deliveries.state} = 'queued'`;
+  const dead = sql`${deliveries.state} = 'dead'`;
   const rows = await tx
     .select({
       peerId: deliveries.peerId,
       queued: sql<number>`(count(*) filter (where ${queued}))::int`,
-      dead: sql<number>`(count(*) filter (where ${deliveries.state} = 'dead'))::int`,
+      dead: sql<number>`(count(*) filter (where ${dead}))::int`,
       oldestAt: sql<string | null>`min(${deliveries.createdAt}) filter (where ${queued})`,
       nextAt: sql<string | null>`min(${deliveries.nextAttemptAt}) filter (where ${queued})`,
     })
     .from(deliveries)
-    .where(inArray(deliveries.peerId, [...ids]))
+    // Each has its index: what was delivered is not looked at, however much it is.
+    .where(and(inArray(deliveries.peerId, [...ids]), or(queued, dead)))
     .groupBy(deliveries.peerId);
   const instant = (value: string | null) => (value === null ? null : new Date(value));
   return new Map(

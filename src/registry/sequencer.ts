@@ -3,7 +3,7 @@
  * rows get `seq`, `prev` and `hash` = SHA-256(prev ‖ seq ‖ digest), in order: a reader at `seq` n has missed nothing below.
  */
 import { createHash } from "node:crypto";
-import { asc, desc, isNotNull, isNull, sql } from "drizzle-orm";
+import { asc, count, desc, isNotNull, isNull, sql } from "drizzle-orm";
 import type { Database, Tx } from "../storage/database.ts";
 import { journal } from "../storage/schema.ts";
 
@@ -13,9 +13,9 @@ const batch = 500;
 export async function sequenceJournal(database: Database): Promise<number> {
   let numbered = 0;
   for (;;) {
-    const count = await database.transaction(sequenceBatch);
-    numbered += count;
-    if (count < batch) return numbered;
+    const rows = await database.transaction(sequenceBatch);
+    numbered += rows;
+    if (rows < batch) return numbered;
   }
 }
 
@@ -49,6 +49,12 @@ async function sequenceBatch(tx: Tx): Promise<number> {
     from json_to_recordset(${JSON.stringify(links)}::json) as link(id bigint, seq bigint, prev text, hash text)
     where journal.id = link.id`);
   return rows.length;
+}
+
+/** Rows that wait for a number: more than a few for longer than moments means that nobody numbers. */
+export async function countUnnumbered(tx: Tx): Promise<number> {
+  const [row] = await tx.select({ rows: count() }).from(journal).where(isNull(journal.seq));
+  return row?.rows ?? 0;
 }
 
 export function chainHash(prev: string, seq: number, digest: string): string {

@@ -407,6 +407,7 @@ export const deliveries = pgTable(
   (t) => [
     unique("deliveries_activity_inbox").on(t.activityId, t.inbox),
     index("deliveries_due").on(t.peerId, t.nextAttemptAt, t.seq).where(sql`${t.state} = 'queued'`),
+    index("deliveries_dead").on(t.peerId).where(sql`${t.state} = 'dead'`),
     index("deliveries_seq").on(t.seq),
   ],
 );

@@ -1,6 +1,6 @@
 /** Where other nodes come in: the inboxes, one handler for all of them. */
 import type Router from "@koa/router";
-import type { Context } from "koa";
+import type { Context, Next } from "koa";
 import { Problem } from "../../errors.ts";
 import { receiveActivity } from "../../inbox/receive.ts";
 import { serveObject } from "../../inbox/serve.ts";
@@ -12,9 +12,10 @@ import { findLocalByHandle } from "../../registry/platforms.ts";
 import type { HttpRequest } from "../../signatures/request.ts";
 import { isActivityType, readBody, requireMediaType } from "../body.ts";
 import type { HttpDependencies } from "../dependencies.ts";
+import { problemOf } from "../problems.ts";
 
 export function mountFederation(router: Router, dependencies: HttpDependencies): void {
-  const { clock, readAddress } = dependencies;
+  const { clock, readAddress, onInboxAnswer } = dependencies;
   const receive = async (ctx: Context): Promise<void> => {
     requireMediaType(ctx, isActivityType);
     const request = readRequestHead(ctx);
@@ -38,12 +39,25 @@ export function mountFederation(router: Router, dependencies: HttpDependencies):
     ctx.body = JSON.stringify(object);
   };
   for (const path of ["projects", "activities"]) router.get(`/${path}/:uuid`, serve);
-  router.post("/inbox", receive);
-  router.post("/actor/inbox", receive);
-  router.post("/platforms/:handle/inbox", async (ctx: Context & { readonly params: Record<string, string> }) => {
+  router.post(["/inbox", "/actor/inbox"], tellAnswers(onInboxAnswer), receive);
+  router.post("/platforms/:handle/inbox", tellAnswers(onInboxAnswer), async (ctx: PlatformContext) => {
     if (!(await findLocalByHandle(dependencies.database.db, ctx.params.handle ?? ""))) throw new Problem("not_found");
     await receive(ctx);
   });
+}
+
+type PlatformContext = Context & { readonly params: Record<string, string> };
+
+function tellAnswers(tell: HttpDependencies["onInboxAnswer"]) {
+  return async (_: Context, next: Next): Promise<void> => {
+    try {
+      await next();
+      tell("accepted");
+    } catch (error) {
+      tell(problemOf(error).code);
+      throw error;
+    }
+  };
 }
 
 /** The request as it came: raw target, raw headers, so that what was signed is what is judged. */

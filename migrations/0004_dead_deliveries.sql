@@ -1,0 +1,1 @@
+CREATE INDEX "deliveries_dead" ON "deliveries" USING btree ("peer_id") WHERE "deliveries"."state" = 'dead';
