@@ -1,7 +1,7 @@
 /** What routes are built with: the node's parts, wired once in `node.ts`. */
 import type { GuardedFetch } from "../identity/guarded-fetch.ts";
 import type { NodeKeys } from "../identity/node-keys.ts";
-import type { InboxDependencies } from "../inbox/receive.ts";
+import type { InboxDependencies } from "../inbox/accept.ts";
 import type { PeeringDependencies } from "../outbox/peering.ts";
 import type { EventWatch } from "../registry/event-watch.ts";
 import type { Log } from "../telemetry/log.ts";

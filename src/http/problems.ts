@@ -25,7 +25,8 @@ export function problemOf(error: unknown): Problem {
   return isUnavailable(error) ? new Problem("unavailable", undefined, { retry_after: 5 }) : new Problem("internal");
 }
 
-function logFailure(log: Log, error: unknown, { code }: Problem): void {
+/** What is no refusal is nobody's business but the operator's. */
+export function logFailure(log: Log, error: unknown, { code }: Problem): void {
   if (code === "unavailable") log.warn({ err: error }, "the database cannot be reached or written to");
   else log.error({ err: error }, "a request failed");
 }

@@ -39,7 +39,7 @@ function documentOf({
     name,
     inbox: `${id}/inbox`,
     outbox: `${id}/outbox`,
-    endpoints: { sharedInbox: `${origin}/inbox` },
+    endpoints: { sharedInbox: `${origin}/inbox`, "hf:batchInbox": `${origin}/batch-inbox` },
     publicKey: { id: `${id}#main-key${keys.suffix}`, owner: id, publicKeyPem: keys.rsa.publicKeyPem },
     assertionMethod: [
       {

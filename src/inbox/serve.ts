@@ -4,14 +4,13 @@
  */
 import { Problem } from "../errors.ts";
 import { readActivityBody } from "../outbox/deliveries.ts";
-import { actorIds, originOf, splitKeyId } from "../protocol/ids.ts";
 import type { JsonObject } from "../protocol/objects.ts";
 import { countRefusal, recordRefusal } from "../registry/journal.ts";
 import { findPeer, type PeerRow } from "../registry/peers.ts";
 import { readForPeer } from "../registry/project-views.ts";
-import { parseSignature, requireSignature, verifySignature } from "../signatures/policy.ts";
+import { parseSignature } from "../signatures/policy.ts";
 import type { HttpRequest } from "../signatures/request.ts";
-import { findKey, readClaimedOrigin, requireHost, type VerifyDependencies } from "./verify.ts";
+import { identifyInstance, readClaimedOrigin, requireHost, type VerifyDependencies } from "./verify.ts";
 
 export interface ReadRequest extends HttpRequest {
   readonly address: string;
@@ -40,25 +39,10 @@ export async function serveObject(
   }
 }
 
-async function verifyReader(
-  { database, origin, clockSkewSeconds, refreshPeerKeys }: VerifyDependencies,
-  request: ReadRequest,
-): Promise<PeerRow> {
-  const parsed = requireSignature(parseSignature(request));
-  requireHost(request, origin);
-  const key = splitKeyId(parsed.keyId);
-  const from = key && originOf(key.actor);
-  const peer = from ? await findPeer(database.db, from) : undefined;
-  if (!key || !from || peer?.state !== "approved") throw new Problem("peer_not_approved");
-  if (key.actor !== actorIds.instance(from)) throw new Problem("actor_mismatch");
-  const { pinned } = await findKey(refreshPeerKeys, peer, key.fragment, request.arrivedAt);
-  const verdict = await verifySignature(request, parsed, {
-    key: pinned,
-    origin,
-    now: request.arrivedAt,
-    skewSeconds: clockSkewSeconds,
-  });
-  if (!verdict.verified) throw new Problem(verdict.code, verdict.detail);
+async function verifyReader(dependencies: VerifyDependencies, request: ReadRequest): Promise<PeerRow> {
+  const signature = parseSignature(request);
+  requireHost(request, dependencies.origin);
+  const { peer } = await identifyInstance(dependencies, request, signature);
   return peer;
 }
 

@@ -9,6 +9,7 @@ import { actorIds, originOf, splitKeyId } from "../protocol/ids.ts";
 import { parseStrictJson } from "../protocol/strict-json.ts";
 import { findPeer, type PeerRow } from "../registry/peers.ts";
 import { findVerificationKey } from "../registry/pinned-keys.ts";
+import type { ParsedSignature } from "../signatures/parsed-signature.ts";
 import { parseSignature, requireSignature, verifyDigests, verifySignature } from "../signatures/policy.ts";
 import { type HttpRequest, readHeaderLines } from "../signatures/request.ts";
 import type { Database } from "../storage/database.ts";
@@ -21,18 +22,28 @@ export interface InboxRequest extends HttpRequest {
   readonly arrivedAt: Date;
 }
 
-/** What can be read without knowing who sent it. */
-export interface ReadRequest {
-  readonly request: InboxRequest;
+/** An activity, and what it asks for. */
+export interface ReadActivity {
   readonly activity: Activity;
   readonly intent: Intent;
-  readonly signature: ReturnType<typeof parseSignature>;
 }
 
-export interface VerifiedActivity {
-  readonly activity: Activity;
-  readonly intent: Intent;
+export type ReadSignature = ReturnType<typeof parseSignature>;
+
+/** What can be read without knowing who sent it. */
+export interface ReadRequest extends ReadActivity {
+  readonly request: InboxRequest;
+  readonly signature: ReadSignature;
+}
+
+export interface VerifiedActivity extends ReadActivity {
   readonly peer: PeerRow;
+}
+
+/** A peer whose signature was verified, and which of its actors signed. */
+export interface PeerSender {
+  readonly peer: PeerRow;
+  readonly signer: string;
 }
 
 /** A Follow of an origin that nobody here has spoken with: kept for the administrator, verified when it is opened. */
@@ -45,7 +56,7 @@ export interface StrangersFollow {
 
 /** Who sent a request: a peer whose signature was verified, or a stranger who asks to become one. */
 export type Sender =
-  | { readonly from: "peer"; readonly peer: PeerRow; readonly signer: string }
+  | (PeerSender & { readonly from: "peer" })
   | { readonly from: "stranger"; readonly follow: StrangersFollow };
 
 export interface VerifyDependencies {
@@ -57,11 +68,16 @@ export interface VerifyDependencies {
 
 /** @throws {Problem} `malformed_*`, `wrong_host` */
 export function readRequest(request: InboxRequest, origin: string): ReadRequest {
-  const activity = parseActivity(parseStrictJson(request.body));
-  const intent = readIntent(activity);
+  const read = readActivity(parseStrictJson(request.body));
   const signature = parseSignature(request);
   requireHost(request, origin);
-  return { request, activity, intent, signature };
+  return { ...read, request, signature };
+}
+
+/** @throws {Problem} `malformed_activity`, `malformed_id`, `too_large` */
+export function readActivity(value: unknown): ReadActivity {
+  const activity = parseActivity(value);
+  return { activity, intent: readIntent(activity) };
 }
 
 /** @throws {Problem} `wrong_host`: the canonical origin is the only one that is answered */
@@ -71,7 +87,7 @@ export function requireHost(request: HttpRequest, origin: string): void {
 }
 
 /** The origin that a signature claims, for the journal and the size limit; nothing is proved by it. */
-export function claimedOrigin(signature: ReturnType<typeof parseSignature>): string | null {
+export function claimedOrigin(signature: ReadSignature): string | null {
   const key = signature.keyId === null ? null : splitKeyId(signature.keyId);
   return key ? new URL(key.actor).origin : null;
 }
@@ -90,14 +106,14 @@ export function readClaimedOrigin(request: HttpRequest): string | null {
  * @throws {Problem} `signature_*`, `peer_not_approved`; for a stranger's Follow `actor_mismatch`, `foreign_id`, `not_for_us`
  */
 export async function identifySender(
-  { database, origin, clockSkewSeconds, refreshPeerKeys }: VerifyDependencies,
+  dependencies: VerifyDependencies,
   { request, activity, intent, signature }: ReadRequest,
 ): Promise<Sender> {
+  const { origin } = dependencies;
   const parsed = requireSignature(signature);
-  const key = splitKeyId(parsed.keyId);
-  if (!key) throw new Problem("signature_key", "The keyid is an actor's id and the name of its key.");
+  const key = readKeyId(parsed);
   const from = originOf(key.actor);
-  const peer = await findPeer(database.db, from);
+  const peer = await findPeer(dependencies.database.db, from);
 
   if (!peer || !mayPost(peer, intent)) {
     if (intent.kind !== "follow" || peer?.state === "suspended") throw new Problem("peer_not_approved");
@@ -113,8 +129,42 @@ export async function identifySender(
       follow: { origin: from, request, invitation: typeof token === "string" ? token : null },
     };
   }
+  return { from: "peer", peer: await verifyByPeer(dependencies, request, { parsed, peer }), signer: key.actor };
+}
 
-  const { known, pinned } = await findKey(refreshPeerKeys, peer, key.fragment, request.arrivedAt);
+/**
+ * The approved peer whose instance actor signed a request: who may read here, and who may send batches.
+ * @throws {Problem} `signature_*`, `peer_not_approved`, `actor_mismatch`
+ */
+export async function identifyInstance(
+  dependencies: VerifyDependencies,
+  request: HttpRequest & { readonly arrivedAt: Date },
+  signature: ReadSignature,
+): Promise<PeerSender> {
+  const parsed = requireSignature(signature);
+  const { actor } = readKeyId(parsed);
+  const peer = await findPeer(dependencies.database.db, originOf(actor));
+  if (peer?.state !== "approved") throw new Problem("peer_not_approved");
+  const known = await verifyByPeer(dependencies, request, { parsed, peer });
+  if (actor !== actorIds.instance(peer.origin)) throw new Problem("actor_mismatch");
+  return { peer: known, signer: actor };
+}
+
+/** @throws {Problem} `signature_key` */
+function readKeyId({ keyId }: ParsedSignature): NonNullable<ReturnType<typeof splitKeyId>> {
+  const key = splitKeyId(keyId);
+  if (!key) throw new Problem("signature_key", "The keyid is an actor's id and the name of its key.");
+  return key;
+}
+
+/** Verifies a signature by a key of `peer`, whose row it gives as it is now. @throws {Problem} `signature_*` */
+async function verifyByPeer(
+  { origin, clockSkewSeconds, refreshPeerKeys }: VerifyDependencies,
+  request: HttpRequest & { readonly arrivedAt: Date },
+  { parsed, peer }: { readonly parsed: ParsedSignature; readonly peer: PeerRow },
+): Promise<PeerRow> {
+  const { fragment } = readKeyId(parsed);
+  const { known, pinned } = await findKey(refreshPeerKeys, peer, fragment, request.arrivedAt);
   const verdict = await verifySignature(request, parsed, {
     key: pinned,
     origin,
@@ -122,11 +172,11 @@ export async function identifySender(
     skewSeconds: clockSkewSeconds,
   });
   if (!verdict.verified) throw new Problem(verdict.code, verdict.detail);
-  return { from: "peer", peer: known, signer: key.actor };
+  return known;
 }
 
 /** The pinned key of that name; where there is none, the peer may have rotated its keys. @throws {Problem} `signature_key` */
-export async function findKey(refreshPeerKeys: RefreshPeerKeys, peer: PeerRow, fragment: string, now: Date) {
+async function findKey(refreshPeerKeys: RefreshPeerKeys, peer: PeerRow, fragment: string, now: Date) {
   const pinned = findVerificationKey(peer.keys ?? [], fragment, now);
   if (pinned) return { known: peer, pinned };
   const known = peer.state === "approved" ? await refreshPeerKeys(peer) : peer;
@@ -137,10 +187,7 @@ export async function findKey(refreshPeerKeys: RefreshPeerKeys, peer: PeerRow, f
 }
 
 /** What a peer may say: for itself, of its own origin, within its policy. @throws {Problem} `actor_mismatch`, `foreign_id`, `peer_policy` */
-export function authoriseActivity(
-  { activity, intent }: ReadRequest,
-  { peer, signer }: { readonly peer: PeerRow; readonly signer: string },
-): VerifiedActivity {
+export function authoriseActivity({ activity, intent }: ReadActivity, { peer, signer }: PeerSender): VerifiedActivity {
   requireOrigins(activity, signer, peer.origin);
   if (peer.policy.activities !== "all" && !peer.policy.activities.includes(activity.type)) {
     throw new Problem("peer_policy");

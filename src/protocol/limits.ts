@@ -4,6 +4,9 @@ export const limits = {
   activityOctets: 64 * 1024,
   /** Octets of one activity where the keyid's origin is an approved peer. */
   peerActivityOctets: 1024 * 1024,
+  /** Octets and activities of one batch. */
+  batchOctets: 4 * 1024 * 1024,
+  batchActivities: 100,
   recipients: 1000,
   jsonDepth: 32,
   idCharacters: 2048,

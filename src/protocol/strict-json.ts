@@ -20,13 +20,16 @@ export function hasForbiddenNameCharacters(text: string): boolean {
  * @throws {Problem} `malformed_json`
  */
 export function parseStrictJson(octets: Uint8Array): unknown {
-  let text: string;
+  return parseStrictJsonText(decodeUtf8(octets));
+}
+
+/** The text of octets; a BOM is kept, and so refused by whoever parses. @throws {Problem} `malformed_json` */
+export function decodeUtf8(octets: Uint8Array): string {
   try {
-    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(octets);
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(octets);
   } catch {
     throw refuse("it is not UTF-8", 0);
   }
-  return parseStrictJsonText(text);
 }
 
 /** The same for text that is decoded already. */

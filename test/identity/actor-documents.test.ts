@@ -28,7 +28,7 @@ function expected(id: string, members: object): unknown {
     id,
     inbox: `${id}/inbox`,
     outbox: `${id}/outbox`,
-    endpoints: { sharedInbox: `${origin}/inbox` },
+    endpoints: { sharedInbox: `${origin}/inbox`, "hf:batchInbox": `${origin}/batch-inbox` },
     publicKey: { id: `${id}#main-key`, owner: id, publicKeyPem: keys.rsa.publicKeyPem },
     assertionMethod: [
       { id: `${id}#ed25519-key`, type: "Multikey", controller: id, publicKeyMultibase: keys.ed25519.multibase },

@@ -2,9 +2,9 @@
 import type Router from "@koa/router";
 import type { Context, Next } from "koa";
 import { Problem } from "../../errors.ts";
-import { receiveActivity } from "../../inbox/receive.ts";
+import { type BatchResult, receiveActivity, receiveBatch } from "../../inbox/receive.ts";
 import { serveObject } from "../../inbox/serve.ts";
-import { readClaimedOrigin } from "../../inbox/verify.ts";
+import { type InboxRequest, readClaimedOrigin } from "../../inbox/verify.ts";
 import { activityMediaType } from "../../protocol/activities.ts";
 import { limits } from "../../protocol/limits.ts";
 import { findPeer } from "../../registry/peers.ts";
@@ -12,23 +12,24 @@ import { findLocalByHandle } from "../../registry/platforms.ts";
 import type { HttpRequest } from "../../signatures/request.ts";
 import { isActivityType, readBody, requireMediaType } from "../body.ts";
 import type { HttpDependencies } from "../dependencies.ts";
-import { problemOf } from "../problems.ts";
+import { logFailure, problemOf } from "../problems.ts";
 
 export function mountFederation(router: Router, dependencies: HttpDependencies): void {
   const { clock, readAddress, onInboxAnswer } = dependencies;
   const receive = async (ctx: Context): Promise<void> => {
-    requireMediaType(ctx, isActivityType);
-    const request = readRequestHead(ctx);
-    const body = await readBody(ctx, await greatestBody(dependencies, request));
-    const accepted = await receiveActivity(dependencies, {
-      ...request,
-      body,
-      address: readAddress(ctx.req),
-      arrivedAt: clock(),
-    });
+    const request = await readInboxRequest(ctx, dependencies, limits.peerActivityOctets);
+    const accepted = await receiveActivity(dependencies, request);
+    onInboxAnswer("accepted");
     ctx.status = 202;
     ctx.type = "application/json";
     ctx.body = JSON.stringify(accepted);
+  };
+  const receiveMany = async (ctx: Context): Promise<void> => {
+    const request = await readInboxRequest(ctx, dependencies, limits.batchOctets);
+    const results = await receiveBatch(dependencies, request);
+    ctx.status = 200;
+    ctx.type = "application/json";
+    ctx.body = JSON.stringify({ results: results.map((result) => answerItem(result, dependencies)) });
   };
   const serve = async (ctx: Context): Promise<void> => {
     const request = { ...readRequestHead(ctx), address: readAddress(ctx.req), arrivedAt: clock() };
@@ -39,8 +40,9 @@ export function mountFederation(router: Router, dependencies: HttpDependencies):
     ctx.body = JSON.stringify(object);
   };
   for (const path of ["projects", "activities"]) router.get(`/${path}/:uuid`, serve);
-  router.post(["/inbox", "/actor/inbox"], tellAnswers(onInboxAnswer), receive);
-  router.post("/platforms/:handle/inbox", tellAnswers(onInboxAnswer), async (ctx: PlatformContext) => {
+  router.post(["/inbox", "/actor/inbox"], tellRefusals(onInboxAnswer), receive);
+  router.post("/batch-inbox", tellRefusals(onInboxAnswer), receiveMany);
+  router.post("/platforms/:handle/inbox", tellRefusals(onInboxAnswer), async (ctx: PlatformContext) => {
     if (!(await findLocalByHandle(dependencies.database.db, ctx.params.handle ?? ""))) throw new Problem("not_found");
     await receive(ctx);
   });
@@ -48,16 +50,35 @@ export function mountFederation(router: Router, dependencies: HttpDependencies):
 
 type PlatformContext = Context & { readonly params: Record<string, string> };
 
-function tellAnswers(tell: HttpDependencies["onInboxAnswer"]) {
+function tellRefusals(tell: HttpDependencies["onInboxAnswer"]) {
   return async (_: Context, next: Next): Promise<void> => {
     try {
       await next();
-      tell("accepted");
     } catch (error) {
       tell(problemOf(error).code);
       throw error;
     }
   };
+}
+
+/** What the activity would have been answered alone; `retry_after` stands in the problem, for there is no header. */
+function answerItem({ id, outcome }: BatchResult, { log, onInboxAnswer }: HttpDependencies) {
+  if (outcome.status === "fulfilled") {
+    onInboxAnswer("accepted");
+    return { id, status: 202, receipt: outcome.value };
+  }
+  const problem = problemOf(outcome.reason);
+  if (problem !== outcome.reason) logFailure(log, outcome.reason, problem);
+  onInboxAnswer(problem.code);
+  return { id, status: problem.status, problem };
+}
+
+/** A signed message to an inbox, of at most `octets` where an approved peer sends it. */
+async function readInboxRequest(ctx: Context, dependencies: HttpDependencies, octets: number): Promise<InboxRequest> {
+  requireMediaType(ctx, isActivityType);
+  const request = readRequestHead(ctx);
+  const body = await readBody(ctx, (await isFromPeer(dependencies, request)) ? octets : limits.activityOctets);
+  return { ...request, body, address: dependencies.readAddress(ctx.req), arrivedAt: dependencies.clock() };
 }
 
 /** The request as it came: raw target, raw headers, so that what was signed is what is judged. */
@@ -69,8 +90,8 @@ function readRequestHead(ctx: Context): HttpRequest {
 }
 
 /** An approved peer may send more than a stranger; the signature that comes to prove it is judged later. */
-async function greatestBody({ database }: HttpDependencies, request: HttpRequest): Promise<number> {
+async function isFromPeer({ database }: HttpDependencies, request: HttpRequest): Promise<boolean> {
   const origin = readClaimedOrigin(request);
   const peer = origin === null ? undefined : await findPeer(database.db, origin);
-  return peer?.state === "approved" ? limits.peerActivityOctets : limits.activityOctets;
+  return peer?.state === "approved";
 }
