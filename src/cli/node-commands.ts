@@ -18,6 +18,14 @@ export function addNodeCommands(program: Command, context: CliContext): void {
     const database = await migrate();
     context.output.done({ database }, `The schema of the ${database} database is up to date.`);
   });
+  addCommand(
+    program,
+    "doctor",
+    "look at settings, stores, clock and peers of this machine's node, and say what to do",
+  ).action(async () => {
+    const { runDoctor } = await import("./doctor.ts");
+    await runDoctor(context);
+  });
   addNodeKeyCommands(addGroup(program, "node-keys", "the node's own keys"), context);
 }
 

@@ -29,6 +29,20 @@ export async function migrateSchema<Result extends PgQueryResultHKT>(
   if (applied.length < known.size) await apply(config);
 }
 
+export type SchemaState = "none" | "older" | "current" | "newer";
+
+/** How a database's schema compares with this program's; changes nothing. */
+export async function compareSchema<Result extends PgQueryResultHKT>(
+  db: PgDatabase<Result, typeof schema>,
+  migrationsFolder = join(packageRoot, "migrations"),
+): Promise<SchemaState> {
+  const known = new Set(readMigrationFiles({ migrationsFolder }).map(({ folderMillis }) => folderMillis));
+  const applied = await readApplied(db);
+  if (applied.some((millis) => !known.has(millis))) return "newer";
+  if (applied.length === 0) return "none";
+  return applied.length < known.size ? "older" : "current";
+}
+
 /** Times (ms) that name the applied migrations, newest first. */
 async function readApplied<Result extends PgQueryResultHKT>(db: PgDatabase<Result, typeof schema>): Promise<number[]> {
   const [table] = await db

@@ -20,14 +20,20 @@ export interface OpenPglite {
 /** Two segments of the write-ahead log. */
 const defaultReserve = 32 * 2 ** 20;
 
+export interface PgliteOptions {
+  /** Octets of the disk that writes leave free. */
+  readonly reserve?: number;
+  /** Leaves the schema as it is, whatever that is. */
+  readonly asItIs?: boolean;
+}
+
 /**
  * Opens `directory`: `lock` (level's, held while open) and `cluster` (PostgreSQL's files).
- * @param reserve octets of the disk that writes leave free
  * @throws {ConcordatError} `data_directory_in_use`, `disk_full`, `schema_newer`
  */
-export async function openPglite(directory: string, reserve = defaultReserve): Promise<OpenPglite> {
+export async function openPglite(directory: string, options: PgliteOptions = {}): Promise<OpenPglite> {
   try {
-    return await openInRoom(directory, reserve);
+    return await openInRoom(directory, options);
   } catch (error) {
     throw hasNoRoom(error) ? diskFull(directory, { cause: error }) : error;
   }
@@ -35,7 +41,10 @@ export async function openPglite(directory: string, reserve = defaultReserve): P
 
 const hasNoRoom = (error: unknown) => ["ENOSPC", "EDQUOT"].includes(String((error as NodeJS.ErrnoException).code));
 
-async function openInRoom(directory: string, reserve: number): Promise<OpenPglite> {
+async function openInRoom(
+  directory: string,
+  { reserve = defaultReserve, asItIs = false }: PgliteOptions,
+): Promise<OpenPglite> {
   await mkdir(directory, { recursive: true, mode: 0o700 });
   // Files inside are 0666 (PGlite knows no umask): the folder keeps others out.
   await chmod(directory, 0o700);
@@ -50,7 +59,7 @@ async function openInRoom(directory: string, reserve: number): Promise<OpenPglit
     };
     try {
       const db = drizzle({ client: pglite, schema });
-      await migrateSchema(db, (config) => migrate(db, config));
+      if (!asItIs) await migrateSchema(db, (config) => migrate(db, config));
       return { db, transaction: (run) => db.transaction(run), close };
     } catch (error) {
       await close();

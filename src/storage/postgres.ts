@@ -80,6 +80,12 @@ export async function openPostgres(
   };
 }
 
+/** One connection beside those of a node: it claims nothing and leaves the schema as it is. */
+export async function connectPostgres(url: string): Promise<Pick<OpenPostgres, "db" | "close">> {
+  const client = await connectClient(url, { query_timeout: answerWithin });
+  return { db: drizzle({ client, schema }), close: () => endClient(client) };
+}
+
 /** On a connection of its own without limits: migrations take long, and so does waiting for those of another process. */
 async function migratePostgres(url: string, onConnectionLost: (error: Error) => void): Promise<void> {
   let client: pg.Client | undefined;

@@ -78,7 +78,7 @@ test("keeps its directory from a second process and from others of this machine"
 });
 
 test("refuses writes as unavailable while the disk has less left than the reserve, and still reads", async () => {
-  const database = await openPglite(join(root, "killed"), Number.MAX_SAFE_INTEGER);
+  const database = await openPglite(join(root, "killed"), { reserve: Number.MAX_SAFE_INTEGER });
   try {
     const role = { id: randomUUID(), name: "too much", permissions: [] };
     for (const write of [
