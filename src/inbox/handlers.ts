@@ -5,7 +5,7 @@ import { readInstanceActor } from "../identity/remote-actors.ts";
 import { appendAnnouncements, cancelDeliveriesTo } from "../outbox/append.ts";
 import { introducePlatforms } from "../outbox/directory.ts";
 import { acceptFollow, endPeering, repeatAccept } from "../outbox/peering.ts";
-import { actorIds, originOf } from "../protocol/ids.ts";
+import { actorIds, mintedAt, originOf } from "../protocol/ids.ts";
 import { system } from "../registry/caller.ts";
 import { storeBundleItems } from "../registry/key-bundles.ts";
 import { pinRotatedKeys } from "../registry/peer-pins.ts";
@@ -102,7 +102,12 @@ const project: Handler<"project"> = async (tx, { origin, now }, { activity, peer
   if (originOf(value.id) !== peer.origin)
     throw new Problem("foreign_id", "The object's id is not on its owner's origin.");
   await storeBundleItems(tx, { items: intent.bundles, sender: peer.origin, home: origin, now });
-  return await receiveProject(tx, activity.actor, intent.judged, { protocol: activity.protocol, now });
+  return await receiveProject(tx, activity.actor, intent.judged, {
+    protocol: activity.protocol,
+    // By its sender's clock, since what is sealed follows from that one.
+    sentAt: mintedAt(activity.id) ?? now,
+    now,
+  });
 };
 
 /** The one exception to the rule of origins: an edit names the owner's object, at the owner's node alone. */

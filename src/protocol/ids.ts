@@ -43,6 +43,12 @@ export function uuidOf(id: string, origin: string, path: ObjectPath): string | n
   return id.startsWith(prefix) && validate(uuid) && version(uuid) === 7 && uuid === uuid.toLowerCase() ? uuid : null;
 }
 
+/** When an activity's id was minted, by its UUID version 7; null for an id of another form. */
+export function mintedAt(id: string): Date | null {
+  const uuid = uuidOf(id, originOf(id), "activities");
+  return uuid === null ? null : new Date(Number.parseInt(uuid.slice(0, 13).replace("-", ""), 16));
+}
+
 /** Where the actors of a node live. */
 export const actorIds = {
   instance: (origin: string) => `${origin}/actor`,

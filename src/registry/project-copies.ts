@@ -9,7 +9,7 @@ import { mintUuid } from "../protocol/ids.ts";
 import { type JsonObject, type JudgedShape, type Project, refuseUnknownMembers } from "../protocol/objects.ts";
 import type { Tx } from "../storage/database.ts";
 import { objects } from "../storage/schema.ts";
-import { endAccess, followGrants, listHolders, lockObject, readWithdrawals } from "./access.ts";
+import { endAccess, followGrants, isLive, listHolders, lockObject, readWithdrawals } from "./access.ts";
 import type { ObjectRow } from "./announcements.ts";
 import { recordEffects } from "./journal.ts";
 import { listKids } from "./key-bundles.ts";
@@ -34,6 +34,7 @@ async function readRow(tx: Tx, uri: string) {
 /**
  * Stores a snapshot that its owner's node sent: higher wins, lower is stale, tombstones and withdrawals stay.
  * @param sender the activity's actor, of whom is known that it signed and that the id is on its origin
+ * @param sentAt when it was made: grants that were live then are sealed for, however late it arrives
  * @param protocol that of the activity: under a newer one than ours, members unknown here are kept
  * @throws {Problem} `not_owner`, `not_for_us`, `content_conflict`, `clear_field_refused`, `envelope_*`, `recipients_missing`
  */
@@ -41,7 +42,7 @@ export async function receiveProject(
   tx: Tx,
   sender: string,
   judged: JudgedShape<Project>,
-  { protocol, now }: { readonly protocol: number; readonly now: Date },
+  { protocol, sentAt, now }: { readonly protocol: number; readonly sentAt: Date; readonly now: Date },
 ): Promise<CopyEffect> {
   const project = judged.value;
   const newer = protocol > protocolVersion;
@@ -78,7 +79,7 @@ export async function receiveProject(
   if (readers.length === 0) return { effect: "stale", revision: Math.max(...withdrawals.values()) };
 
   refuseUnknownMembers(judged, { newer });
-  const { needsReseal, byOwner } = await judgeEnvelope(tx, project, local);
+  const { needsReseal, byOwner } = await judgeEnvelope(tx, project, new Set(local), sentAt);
   const ownerObject = byOwner || !before ? null : newestOfOwner(before);
   const columns = { ...columnsOf(judged, protocol), ownerObject, needsReseal, updatedAt: now };
   await tx
@@ -99,17 +100,20 @@ export async function receiveProject(
   return { effect: "applied", recipients: readers };
 }
 
-/** The envelope's shape and binding, and that each platform here can open it; true when with a replaced key only. */
+/** The envelope's shape and binding, and that each platform here with a live grant can open it; true when with a replaced key only. */
 async function judgeEnvelope(
   tx: Tx,
   project: Project,
-  local: readonly string[],
+  here: ReadonlySet<string>,
+  sentAt: Date,
 ): Promise<{ readonly needsReseal: boolean; readonly byOwner: boolean }> {
   const envelope = inspectEnvelope(project);
   const editors = project["hf:grants"].filter((grant) => grant.mode === "editable").map((grant) => grant.platform);
   if (![project.attributedTo, ...editors].includes(envelope.sender)) {
     throw new Problem("envelope_binding", "The envelope's sender is neither the owner nor an editable grantee.");
   }
+  const live = project["hf:grants"].filter((grant) => here.has(grant.platform) && isLive(grant, sentAt));
+  const local = live.map((grant) => grant.platform);
   const verdict = judgeReceivedKids({ kids: envelope.kids, local, history: await listKids(tx, local) });
   if (!verdict.accepted) {
     throw new Problem("recipients_missing", "The envelope is not sealed for every addressed platform of this node.", {

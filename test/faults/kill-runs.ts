@@ -9,6 +9,7 @@ import {
   type TestPlatform,
   untilKnown,
 } from "../harness/platform.ts";
+import { createRandom } from "../harness/random.ts";
 import type { Json, RestAnswer } from "../harness/rest.ts";
 import { pause, until } from "../harness/until.ts";
 
@@ -149,14 +150,3 @@ const grantsOf = (object: Json): readonly string[] =>
 /** Objects in a form in which two sets compare, whatever their order. */
 const contentOf = (projects: readonly Json[]): readonly string[] =>
   projects.map(({ object }) => canonicalJson(object)).sort();
-
-/** mulberry32: small, seeded, good enough to choose moments. */
-function createRandom(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296;
-  };
-}

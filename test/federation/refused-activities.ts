@@ -28,6 +28,8 @@ export function testRefusedActivities(form: SignatureForm): void {
   let peer: ScriptedPeer;
   let stranger: ScriptedPeer;
   let reader: TestPlatform;
+  /** Has access at another time, or never. */
+  let later: TestPlatform;
   /** Platforms of the scripted peer. */
   let chu: PlatformKeys;
   let clinic: PlatformKeys;
@@ -44,6 +46,7 @@ export function testRefusedActivities(form: SignatureForm): void {
     await approveScripted(node, peer);
     await untilQuiet(node);
     reader = await joinPlatform(node, "reader");
+    later = await joinPlatform(node, "later");
     chu = await makePlatformKeys(`${peer.origin}/platforms/chu`);
     clinic = await makePlatformKeys(`${peer.origin}/platforms/clinic`);
     first = await sealProject(chu, { code: "HELD", grants: [{ to: reader }] });
@@ -209,6 +212,20 @@ export function testRefusedActivities(form: SignatureForm): void {
   refuse("an envelope without the grantee", 422, "recipients_missing", async () =>
     create(await resealed(await project("N"), {}, [chu, clinic])),
   );
+  test("who has a grant that is over, or has not begun, need not be sealed for", async () => {
+    const past = { to: later, from: "2026-01-01T00:00:00Z", expires: "2026-02-01T00:00:00Z" };
+    for (const [code, grant] of [
+      ["N-over", past],
+      ["N-ahead", { to: later, from: "2099-01-01T00:00:00Z" }],
+    ] as const) {
+      const sealed = await sealProject(chu, { code, grants: [{ to: reader }, grant] });
+      const object = await resealed(sealed, {}, [chu, reader]);
+      const answer = await send(create(object));
+      assert.is(answer.status, 202, JSON.stringify(answer.body));
+      assert.ok(await readProject(reader, String(object.id)));
+      assert.is(await readProject(later, String(object.id)), undefined);
+    }
+  });
   refuse("a member that must not be in clear", 422, "clear_field_refused", async () =>
     create(await project("O", { summary: "Patients of ward 3" })),
   );

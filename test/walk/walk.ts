@@ -1,0 +1,52 @@
+/** A random walk over three nodes (docs/protocol.md as a whole): whatever happens, the same state everywhere in the end. */
+import { createRandom } from "../harness/random.ts";
+import { assertSameEverywhere, assertWithinGrants } from "./check.ts";
+import type { Model } from "./model.ts";
+import { putInOrder, takeStep, type Walk } from "./steps.ts";
+import { buildWorld, type Walker } from "./world.ts";
+
+export interface WalkOptions {
+  readonly steps: number;
+  readonly seed: number;
+  /** Compiled `main.js` of the nodes. */
+  readonly program?: string;
+  /** How long deliveries may take at the end, milliseconds. */
+  readonly patience?: number;
+  /** After how many steps everything is put in order and looked at; only at the end when absent. */
+  readonly lookEvery?: number;
+}
+
+/**
+ * Takes so many steps and looks. The steps are drawn from the seed; what the nodes are doing meanwhile is not.
+ * @throws with the seed and the last steps, so that it can be walked again
+ */
+export async function runWalk({
+  steps,
+  seed,
+  program,
+  patience = 120_000,
+  lookEvery = steps,
+}: WalkOptions): Promise<void> {
+  const random = createRandom(seed);
+  await using world = await buildWorld(program);
+  const model: Model = { projects: [], proposals: 0 };
+  const walk: Walk = { world, model, random };
+  const done: string[] = [];
+  try {
+    for (let step = 1; step <= steps; step += 1) {
+      done.push(`${step}: ${await takeStep(walk)}`);
+      await assertWithinGrants(walk, world.walkers[Math.floor(random() * world.walkers.length)] as Walker);
+      if (step % lookEvery !== 0 && step !== steps) continue;
+      await putInOrder(walk);
+      await assertSameEverywhere(walk, patience);
+    }
+  } catch (error) {
+    const logs = world.nodes.map(({ node }) => `${node.origin}\n${node.log().split("\n").slice(-8).join("\n")}`);
+    throw new Error(
+      `CONCORDAT_WALK_SEED=${seed}: ${error instanceof Error ? error.message : String(error)}, after\n${done.slice(-25).join("\n")}\n${logs.join("\n")}`,
+      {
+        cause: error,
+      },
+    );
+  }
+}

@@ -1,0 +1,83 @@
+/** Three nodes in processes of their own, two platforms on each, all peers of each other. */
+import { makePeers, startNode, type TestNode } from "../harness/node.ts";
+import { joinPlatform, type TestPlatform, untilKnown } from "../harness/platform.ts";
+import { type Json, logIn, type Rest, type RestAnswer } from "../harness/rest.ts";
+import { freshDatabaseUrl } from "../harness/servers.ts";
+
+/** A platform whose token is renewed when it is over: a walk takes longer than a session, and keys rotate. */
+export interface Walker {
+  readonly platform: TestPlatform;
+  readonly node: WalkNode;
+  /** Undefined while its node does not answer. */
+  call(method: string, path: string, body?: unknown): Promise<RestAnswer | undefined>;
+}
+
+export interface WalkNode {
+  readonly node: TestNode;
+  up: boolean;
+}
+
+export interface World extends AsyncDisposable {
+  readonly nodes: readonly WalkNode[];
+  readonly walkers: readonly Walker[];
+  walkerOf(uri: string): Walker;
+}
+
+export async function buildWorld(program: string | undefined): Promise<World> {
+  const store = (await freshDatabaseUrl()) === undefined ? "pglite" : "postgres";
+  const options = { child: true, ...(program === undefined ? {} : { program }) };
+  const started = await Promise.all([startNode({ ...options, store }), startNode(options), startNode(options)]);
+  const nodes: WalkNode[] = started.map((node) => ({ node, up: true }));
+  const [first, second, third] = started;
+  const platforms: TestPlatform[] = [];
+  for (const [at, node] of started.entries()) {
+    for (const name of ["a", "b"]) platforms.push(await joinPlatform(node, `${name}${at}`));
+  }
+  for (const [asking, asked] of [
+    [first, second],
+    [first, third],
+    [second, third],
+  ] as const) {
+    await makePeers(asking, asked);
+  }
+  for (const platform of platforms) await untilKnown(platform, ...platforms.filter((other) => other !== platform));
+  const walkers = platforms.map((platform) => {
+    return createWalker(platform, nodes.find(({ node }) => node === platform.node) as WalkNode);
+  });
+  return {
+    nodes,
+    walkers,
+    walkerOf: (uri) => walkers.find(({ platform }) => platform.uri === uri) as Walker,
+    async [Symbol.asyncDispose]() {
+      await Promise.all(started.map((node) => node[Symbol.asyncDispose]()));
+    },
+  };
+}
+
+function createWalker(platform: TestPlatform, node: WalkNode): Walker {
+  let rest: Rest = platform.rest;
+  return {
+    platform,
+    node,
+    async call(method, path, body) {
+      if (!node.up) return undefined;
+      const answer = await rest.call(method, path, body);
+      if (answer.status !== 401) return answer;
+      rest = await logIn(platform.node.origin, platform.handle, platform.accessKey);
+      return await rest.call(method, path, body);
+    },
+  };
+}
+
+/** The project as `walker` sees it; undefined when it does not. @throws when its node is down */
+export async function readAs(walker: Walker, uri: string): Promise<Json | undefined> {
+  const answer = await walker.call("GET", `/projects?include=object&uri=${encodeURIComponent(uri)}`);
+  if (answer === undefined || answer.status !== 200)
+    throw new Error(`${walker.platform.uri} cannot read: ${answer?.status}`);
+  return (answer.body.items as Json[])[0];
+}
+
+/** Administrators' tokens end, too. */
+export async function adminOf({ node }: WalkNode): Promise<Rest> {
+  return await logIn(node.origin, "admin", "not-a-secret-in-a-test");
+}
