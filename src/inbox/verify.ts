@@ -117,12 +117,12 @@ export async function identifySender(
 
   if (!peer || !mayPost(peer, intent)) {
     if (intent.kind !== "follow" || peer?.state === "suspended") throw new Problem("peer_not_approved");
+    const digests = verifyDigests(request, parsed);
+    if (!digests.verified) throw new Problem(digests.code, digests.detail);
     requireOrigins(activity, key.actor, from);
     if (intent.object !== actorIds.instance(origin)) {
       throw new Problem("not_for_us", "A Follow is of the instance actor.");
     }
-    const digests = verifyDigests(request, parsed);
-    if (!digests.verified) throw new Problem(digests.code, digests.detail);
     const token = activity.whole["hf:invitation"];
     return {
       from: "stranger",

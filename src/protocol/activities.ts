@@ -56,16 +56,13 @@ export interface Activity {
  */
 export function parseActivity(value: unknown): Activity {
   if (!isJsonObject(value)) throw new Problem("malformed_activity", "An activity is a JSON object.");
+  const to = [value.to, value.cc].flat().filter((id) => typeof id === "string");
+  requireFewRecipients(to, value.object);
   const judged = judgeShape(activitySchema, value);
   if (judged.malformedId) throw new Problem("malformed_id");
   const [fault] = judged.malformed;
   if (fault) throw new Problem("malformed_activity", `${fault.path}: ${fault.message}`);
   requirePlainContexts(value);
-  const to = [value.to, value.cc].flat().filter((id) => typeof id === "string");
-  const grants = isJsonObject(value.object) ? value.object["hf:grants"] : undefined;
-  if (to.length > limits.recipients || (Array.isArray(grants) && grants.length > limits.recipients)) {
-    throw new Problem("too_large", `An activity has at most ${limits.recipients} recipients.`);
-  }
   return {
     id: value.id as string,
     type: value.type as string,
@@ -77,4 +74,12 @@ export function parseActivity(value: unknown): Activity {
     protocol: (value["hf:protocol"] as number | undefined) ?? 1,
     whole: value,
   };
+}
+
+/** Like every limit of size it is judged before the shape. @throws {Problem} `too_large` */
+function requireFewRecipients(to: readonly string[], object: unknown): void {
+  const grants = isJsonObject(object) ? object["hf:grants"] : undefined;
+  if (to.length > limits.recipients || (Array.isArray(grants) && grants.length > limits.recipients)) {
+    throw new Problem("too_large", `An activity has at most ${limits.recipients} recipients.`);
+  }
 }

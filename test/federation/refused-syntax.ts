@@ -204,7 +204,17 @@ export function testRefusedSyntax(form: SignatureForm): void {
       () => post({ mediaType: "text/plain" }, note({ x: "x".repeat(1024 * 1024) })),
     ],
     ["size before syntax", 413, "too_large", "none", () => post({ body: "{".repeat(1024 * 1024 + 1) })],
+    [
+      "the number of recipients before the shape",
+      413,
+      "too_large",
+      "none",
+      () => post({}, note({ to: Array.from({ length: 1001 }, () => node.origin), type: 1 })),
+    ],
     ["syntax before host", 400, "malformed_json", "none", () => post({ body: "{", host: "other.example" })],
+    ["shape before host", 400, "malformed_activity", "none", () => post({ host: "other.example" }, note({ type: 1 }))],
+    ["ids before host", 400, "malformed_id", "none", () => post({ host: "other.example" }, note({ id: "notes" }))],
+    ["syntax before signature", 400, "malformed_json", "none", () => post({ body: "{", unsigned: true })],
     ["host before signature", 421, "wrong_host", "none", () => post({ unsigned: true, host: "other.example" })],
     [
       "signature before origins",
