@@ -42,11 +42,15 @@ export type Store = "pglite" | "postgres";
 
 export interface NodeOptions {
   readonly store?: Store;
+  /** A PostgreSQL database that was made for it. */
+  readonly databaseUrl?: string;
   /** In a process of its own; killing needs this. */
   readonly child?: boolean;
   /** Compiled `main.js` of a process of its own: this build's when absent. */
   readonly program?: string;
   readonly clock?: () => Date;
+  /** Starts it in another way than as one process. */
+  readonly open?: (base: Base) => Promise<Running>;
   /** Settings besides those that the harness makes. */
   readonly environment?: Readonly<Record<string, string>>;
 }
@@ -56,7 +60,7 @@ const password = "not-a-secret-in-a-test";
 /** Starts a node on a free port of loopback. @throws without PostgreSQL when the store is PostgreSQL */
 export async function startNode(options: NodeOptions = {}): Promise<TestNode> {
   const { store = "pglite" } = options;
-  const databaseUrl = store === "postgres" ? await freshDatabaseUrl() : undefined;
+  const databaseUrl = options.databaseUrl ?? (store === "postgres" ? await freshDatabaseUrl() : undefined);
   if (store === "postgres" && databaseUrl === undefined) throw new Error("the test needs PostgreSQL: skip its suite");
   const dataDir = await mkdtemp(join(tmpdir(), "concordat-node-"));
   const port = await freePort();
@@ -77,7 +81,7 @@ export async function startNode(options: NodeOptions = {}): Promise<TestNode> {
   };
   const { clock, program = join(import.meta.dirname, "..", "..", "src", "main.js") } = options;
   const base = { origin, dataDir, text, environment, clock, program };
-  const open = () => (options.child === true ? openChild(base) : openInside(base));
+  const open = () => (options.open ?? (options.child === true ? openChild : openInside))(base);
   let running: Running | undefined;
   let admin = createRest(origin);
 
@@ -156,7 +160,7 @@ export async function startNode(options: NodeOptions = {}): Promise<TestNode> {
   };
 }
 
-interface Base {
+export interface Base {
   readonly environment: Readonly<Record<string, string>>;
   readonly origin: string;
   readonly dataDir: string;
@@ -165,7 +169,7 @@ interface Base {
   readonly program: string;
 }
 
-interface Running {
+export interface Running {
   stop(): Promise<void>;
   kill(): Promise<void>;
 }
@@ -192,8 +196,11 @@ const childOptions = ({ environment, dataDir }: Base) => ({
   env: { PATH: process.env.PATH ?? "", HOME: dataDir, ...environment },
 });
 
-async function openChild(base: Base): Promise<Running> {
-  const { origin, text } = base;
+const openChild = (base: Base): Promise<Running> => openProcess(base, base.origin);
+
+/** A process of the node, which is ready when it says so at `address`. */
+export async function openProcess(base: Base, address: string): Promise<Running> {
+  const { text } = base;
   const child = spawn(process.execPath, [base.program, "serve"], {
     ...childOptions(base),
     stdio: ["ignore", "pipe", "pipe"],
@@ -213,7 +220,7 @@ async function openChild(base: Base): Promise<Running> {
       "the child process is ready",
       async () => {
         if (hasEnded(child)) return "ended";
-        return (await fetch(`${origin}/ready`)).ok && "ready";
+        return (await fetch(`${address}/ready`)).ok && "ready";
       },
       120_000,
     );

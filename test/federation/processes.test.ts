@@ -1,0 +1,169 @@
+// time limit: 180 s
+import { Redis } from "ioredis";
+import * as assert from "uvu/assert";
+import { type Cluster, type ClusterProcess, startCluster } from "../harness/cluster.ts";
+import { makePeers, settle, startNode, type TestNode } from "../harness/node.ts";
+import { joinPlatform, sealProject, type TestPlatform, untilKnown } from "../harness/platform.ts";
+import type { Json } from "../harness/rest.ts";
+import { freshDatabaseUrl, noPostgres, noRedis, redisSettings } from "../harness/servers.ts";
+import { skipSuite, suite } from "../harness/suite.ts";
+import { until } from "../harness/until.ts";
+
+/** One node of two web and two worker processes, on one PostgreSQL and one Redis (docs/operations.md). */
+const missing =
+  (await freshDatabaseUrl()) === undefined ? noPostgres : (await redisSettings()) === undefined ? noRedis : undefined;
+const name = "two web and two worker processes";
+const test = missing === undefined ? suite(name) : skipSuite(name, missing);
+
+let cluster: Cluster;
+let other: TestNode;
+let ouest: TestPlatform;
+let sud: TestPlatform;
+let codes = 0;
+
+test.before(async () => {
+  [cluster, other] = await Promise.all([startCluster(), startNode()]);
+  ouest = await joinPlatform(cluster, "ouest");
+  sud = await joinPlatform(other, "sud");
+  await makePeers(cluster, other);
+  await untilKnown(ouest, sud);
+  await untilKnown(sud, ouest);
+});
+test.after(async () => {
+  await Promise.all([cluster, other].map((node) => node?.[Symbol.asyncDispose]()));
+});
+
+const only = (role: ClusterProcess["role"]) => cluster.processes.filter((process) => process.role === role);
+const share = async (owner: TestPlatform, to: TestPlatform): Promise<Json> => {
+  codes += 1;
+  const object = await sealProject(owner, { code: `C${codes}`, grants: [{ to }] });
+  await owner.rest.ok("POST", "/projects", { object });
+  return object;
+};
+const untilSeen = (platform: TestPlatform, objects: readonly Json[]) =>
+  until(`${platform.handle} sees all ${objects.length}`, async () => {
+    const seen = new Set((await platform.rest.list("/projects")).map(({ uri }) => uri));
+    return objects.every(({ id }) => seen.has(id));
+  });
+const readiness = async (process: ClusterProcess) => {
+  const answer = await fetch(`${process.address}/ready`);
+  return { status: answer.status, body: (await answer.json()) as Json };
+};
+/** Nothing is stored twice, and whatever was delivered has its receipt. */
+async function assertOnce(objects: readonly Json[]): Promise<void> {
+  await settle(cluster, other);
+  for (const { id } of objects) {
+    const events = (await other.admin.list("/audit")).filter((e) => e.object === id && e.action === "project.shared");
+    assert.is(events.length, 1);
+  }
+  assert.equal(await cluster.admin.list("/deliveries?state=dead"), []);
+}
+
+test("either web process takes writes, either worker delivers them, and both directions work", async () => {
+  const sent = [];
+  for (let count = 0; count < 6; count += 1) sent.push(await share(ouest, sud));
+  await untilSeen(sud, sent);
+  const received = await Promise.all([share(sud, ouest), share(sud, ouest)]);
+  await untilSeen(ouest, received);
+  await assertOnce(sent);
+});
+
+test("a worker that is killed leaves its lanes to the other, within seconds", async () => {
+  const [first, second] = only("worker") as [ClusterProcess, ClusterProcess];
+  const sent: Json[] = [];
+  for (const victim of [first, second]) {
+    const writing = Promise.all([share(ouest, sud), share(ouest, sud)]);
+    await victim.kill();
+    sent.push(...(await writing), await share(ouest, sud));
+    await untilSeen(sud, sent);
+    await victim.start();
+  }
+  await assertOnce(sent);
+});
+
+test("with no worker at all everything is kept, and delivered when one is back", async () => {
+  for (const worker of only("worker")) await worker.stop();
+  const sent = [await share(ouest, sud), await share(ouest, sud)];
+  assert.is((await cluster.admin.list("/deliveries?state=queued")).length, 2);
+  for (const worker of only("worker")) await worker.start();
+  await untilSeen(sud, sent);
+  await assertOnce(sent);
+});
+
+test("a web process that is killed loses nothing that was answered", async () => {
+  const [first] = only("web") as [ClusterProcess];
+  await first.kill();
+  const sent = [await share(ouest, sud)];
+  await first.start();
+  await untilSeen(sud, sent);
+  await assertOnce(sent);
+});
+
+test("without Redis writes are taken, delivered, and the node says that it is degraded", async () => {
+  cluster.redis.cut();
+  const [web] = only("web") as [ClusterProcess];
+  await until("it says so", async () => (await readiness(web)).body.redis === "unreachable");
+  assert.is((await readiness(web)).status, 200, "it goes on serving");
+  const sent = [await share(ouest, sud)];
+  await untilSeen(sud, sent);
+  cluster.redis.mend();
+  await until("it is back", async () => (await readiness(web)).body.redis !== "unreachable");
+  await assertOnce(sent);
+});
+
+test("a Redis that lost everything loses nothing of the node", async () => {
+  cluster.redis.cut();
+  const settings = (await redisSettings()) as { url: string };
+  const client = new Redis(settings.url);
+  const sent = [await share(ouest, sud)];
+  for await (const keys of client.scanStream({ match: `${cluster.redisPrefix}*` })) {
+    if ((keys as string[]).length > 0) await client.del(...(keys as string[]));
+  }
+  client.disconnect();
+  cluster.redis.mend();
+  sent.push(await share(ouest, sud));
+  await untilSeen(sud, sent);
+  await assertOnce(sent);
+});
+
+test("PostgreSQL gone for a moment: 503 or an answer that counts, and everything goes on", async () => {
+  cluster.postgres.cut();
+  const refused = await ouest.rest.call("GET", "/projects");
+  assert.is(refused.status, 503, JSON.stringify(refused.body));
+  assert.is(refused.body.code, "unavailable");
+  cluster.postgres.mend();
+  await until("it serves again", async () => (await ouest.rest.call("GET", "/projects")).status === 200);
+  const sent = [await share(ouest, sud)];
+  await untilSeen(sud, sent);
+  await assertOnce(sent);
+  assert.equal(
+    cluster.processes.map(({ up }) => up),
+    [true, true, true, true],
+  );
+});
+
+test("a job that nobody of the node made does no harm", async () => {
+  const { Queue } = await import("bullmq");
+  const { url } = (await redisSettings()) as { url: string };
+  const connection = new Redis(url, { maxRetriesPerRequest: null });
+  const queue = new Queue("lanes", { connection, prefix: `${cluster.redisPrefix}jobs` });
+  await queue.add("wake", { lane: "no-lane", activity: { type: "Delete" } });
+  await queue.add("wake", null);
+  await queue.close();
+  connection.disconnect();
+  const sent = [await share(ouest, sud)];
+  await untilSeen(sud, sent);
+  await assertOnce(sent);
+});
+
+test("all end in time when they are told to, also while Redis does not answer", async () => {
+  cluster.redis.freeze();
+  const began = Date.now();
+  await cluster.stop();
+  assert.ok(Date.now() - began < 10_000);
+  cluster.redis.thaw();
+  await cluster.start();
+  await untilSeen(sud, [await share(ouest, sud)]);
+});
+
+test.run();
