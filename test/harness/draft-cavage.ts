@@ -14,6 +14,8 @@ export interface Knobs {
   readonly mediaType?: string;
   readonly keyId?: string;
   readonly privateKey?: KeyObject;
+  /** With which an RSA key signs in truth. */
+  readonly hash?: "sha1" | "sha256" | "sha512";
   /** `algorithm` parameter; null leaves it out. */
   readonly algorithm?: string | null;
   /** Covered components, in order. */
@@ -21,6 +23,8 @@ export interface Knobs {
   readonly date?: Date | string;
   /** `Digest` header; null leaves it out. */
   readonly digest?: string | null;
+  /** What stands in the signing string for the method, when not the one that is sent. */
+  readonly signedMethod?: string;
   /** What stands in the signing string for the target, when not the path that is posted to. */
   readonly signedTarget?: string;
   readonly host?: string;
@@ -66,7 +70,9 @@ export async function sendDraftCavage(origin: string, body: Buffer, signing: Sig
   ];
   const parameters = new Map((signing.parameters ?? "").split(",").map((item) => item.split("=") as [string, string]));
   const componentOf = (name: string): string => {
-    if (name === "(request-target)") return `${method.toLowerCase()} ${signing.signedTarget ?? path}`;
+    if (name === "(request-target)") {
+      return `${(signing.signedMethod ?? method).toLowerCase()} ${signing.signedTarget ?? path}`;
+    }
     if (name === "host" && signing.signedHost !== undefined) return signing.signedHost;
     if (name.startsWith("(")) return parameters.get(name.slice(1, -1)) ?? "";
     return lines
@@ -76,7 +82,7 @@ export async function sendDraftCavage(origin: string, body: Buffer, signing: Sig
   };
   const text = covered.map((name) => `${name}: ${componentOf(name)}`).join("\n");
   const rsa = signing.privateKey.asymmetricKeyType === "rsa";
-  const octets = sign(rsa ? "sha256" : null, Buffer.from(text), signing.privateKey);
+  const octets = sign(rsa ? (signing.hash ?? "sha256") : null, Buffer.from(text), signing.privateKey);
   const algorithm = signing.algorithm === undefined ? (rsa ? "rsa-sha256" : "hs2019") : signing.algorithm;
   const header = [
     `keyId="${signing.keyId}"`,

@@ -19,7 +19,10 @@ export interface MessageSigning {
   /** Parameters behind `created`: `;expires=1`. */
   readonly parameters?: string;
   readonly algorithm?: string | null;
-  readonly date?: Date | string;
+  /** With which an RSA key signs in truth. */
+  readonly hash?: "sha1" | "sha256" | "sha512";
+  /** The `Date` header; null leaves it out. */
+  readonly date?: Date | string | null;
   readonly mediaType?: string;
   readonly host?: string;
   /** Origin that stands in the signature base, when not that of the URL. */
@@ -28,6 +31,8 @@ export interface MessageSigning {
   readonly headers?: readonly (readonly [string, string])[];
   /** `Content-Digest`; null leaves it out. */
   readonly digest?: string | null;
+  /** What stands in the signature base for the method, when not the one that is sent. */
+  readonly signedMethod?: string;
   /** What stands in the signature base for the target, when not the URL that is asked. */
   readonly signedTarget?: string;
   /** Changes both headers at the end. */
@@ -48,7 +53,7 @@ export async function sendMessage(origin: string, signing: MessageSigning): Prom
   const isPost = method === "POST";
   const digest = signing.digest === undefined && isPost ? contentDigest(body) : (signing.digest ?? null);
   const lines: (readonly [string, string])[] = [
-    ["Date", typeof signing.date === "string" ? signing.date : (signing.date ?? new Date()).toUTCString()],
+    ...dateLines(signing.date),
     ...(isPost ? [["Content-Type", signing.mediaType ?? "application/activity+json"] as const] : []),
     ...(digest === null ? [] : [["Content-Digest", digest] as const]),
   ];
@@ -67,12 +72,16 @@ export async function sendMessage(origin: string, signing: MessageSigning): Prom
   ].join("");
   const target = `${signing.signedHost ?? origin}${signing.signedTarget ?? path}`;
   const headers = Object.fromEntries([...lines, ...further].map(([name, value]) => [name.toLowerCase(), value]));
-  const base = signatureBase({ method, target, headers, covered, parameters });
-  const octets = sign(rsa ? "sha256" : null, Buffer.from(base), privateKey).toString("base64");
+  const base = signatureBase({ method: signing.signedMethod ?? method, target, headers, covered, parameters });
+  const octets = sign(rsa ? (signing.hash ?? "sha256") : null, Buffer.from(base), privateKey).toString("base64");
   const host = signing.host === undefined ? [] : [["Host", signing.host] as const];
   const written = (signing.change ?? writeHeaders)(`sig1=${parameters}`, `sig1=:${octets}:`);
   const sent = signing.tamper === undefined ? body : signing.tamper(body);
   return await sendRequest(origin, { method, path, headers: [...host, ...lines, ...further, ...written], body: sent });
+}
+
+function dateLines(date: MessageSigning["date"] = new Date()): readonly (readonly [string, string])[] {
+  return date === null ? [] : [["Date", typeof date === "string" ? date : date.toUTCString()]];
 }
 
 const writeHeaders = (input: string, signature: string) =>
