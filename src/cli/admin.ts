@@ -7,6 +7,7 @@ import { addPeerCommands } from "./admin-peers.ts";
 import { addPlatformCommands } from "./admin-platforms.ts";
 import { addRegistryCommands } from "./admin-registry.ts";
 import { logInAdministrator } from "./admin-session.ts";
+import { addAdminWatch } from "./admin-watch.ts";
 import { parseOrigin } from "./arguments.ts";
 import { addCommand, addGroup, type CliContext } from "./context.ts";
 import { readSecret } from "./prompt.ts";
@@ -20,6 +21,7 @@ export function addAdminCommands(program: Command, context: CliContext): void {
   addPeerCommands(admin, context);
   addDeliveryCommands(admin, context);
   addAuditCommands(admin, context);
+  addAdminWatch(admin, context);
 }
 
 function addLogin(admin: Command, context: CliContext): void {

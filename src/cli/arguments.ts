@@ -39,6 +39,22 @@ export function parseCount(text: string): number {
   return count;
 }
 
+/** The number of an event, or 0 for the beginning. */
+export function parseEventId(text: string): number {
+  const id = Number(text);
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(id))
+    throw new InvalidArgumentError("It must be the id of an event.");
+  return id;
+}
+
+/** Words separated by commas. */
+export function parseWords(text: string): readonly string[] {
+  return text
+    .split(",")
+    .map((word) => word.trim())
+    .filter((word) => word !== "");
+}
+
 export interface PlatformAddress {
   readonly handle: string;
   readonly host: string;

@@ -2,6 +2,7 @@
 export { ConcordatError } from "../errors.ts";
 export type { Grant, JsonObject } from "../protocol/objects.ts";
 export { type Client, type ClientDependencies, ClientError, createClient } from "./client.ts";
+export { type InstanceEvent, type WatchOptions, type WatchState, watchEvents, watchEverywhere } from "./events.ts";
 export type { MergedList, MissingInstance } from "./listing.ts";
 export {
   type InstanceRow,

@@ -59,6 +59,8 @@ export interface RestRequest {
   readonly query?: Readonly<Record<string, string | number | boolean | undefined>>;
   readonly body?: unknown;
   readonly headers?: Readonly<Record<string, string>>;
+  /** Gives the request up. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface RestClient {
@@ -68,6 +70,11 @@ export interface RestClient {
    * @throws {RestError}
    */
   request(method: string, path: string, request?: RestRequest): Promise<unknown>;
+  /**
+   * A GET whose answer is read as it comes; the time limit is for its beginning.
+   * @throws {RestError}
+   */
+  open(path: string, request?: RestRequest): Promise<Response>;
   /** All items of a list, page after page. @throws {RestError} */
   list(path: string, query?: RestRequest["query"]): Promise<readonly JsonObject[]>;
 }
@@ -109,26 +116,28 @@ export function createRestClient(dependencies: RestDependencies, access: RestAcc
     return token;
   }
 
-  async function request(method: string, path: string, wanted: RestRequest = {}): Promise<unknown> {
+  async function withToken<T>(wanted: RestRequest, sendIt: (request: RestRequest) => Promise<T>): Promise<T> {
     // Ten seconds before its end a token may not survive the request.
     const soon = dependencies.clock().getTime() + 10_000;
     const held = token !== undefined && token.expiresAt > soon ? token : await renew();
-    const withToken = (used: Token): RestRequest => ({
-      ...wanted,
-      headers: { ...wanted.headers, authorization: `Bearer ${used.accessToken}` },
-    });
+    const sendWith = (used: Token) =>
+      sendIt({ ...wanted, headers: { ...wanted.headers, authorization: `Bearer ${used.accessToken}` } });
     try {
-      return await send(dependencies, method, path, withToken(held));
+      return await sendWith(held);
     } catch (error) {
       const ended = error instanceof RestError && error.status === 401 && credentials !== undefined;
       if (!ended) throw error;
-      return await send(dependencies, method, path, withToken(await renew()));
+      return await sendWith(await renew());
     }
   }
+
+  const request: RestClient["request"] = (method, path, wanted = {}) =>
+    withToken(wanted, (sent) => send(dependencies, method, path, sent));
 
   return {
     origin: dependencies.origin,
     request,
+    open: (path, wanted = {}) => withToken(wanted, (sent) => openAnswer(dependencies, path, sent)),
     async list(path, query = {}) {
       const items: JsonObject[] = [];
       let cursor: string | undefined;
@@ -146,14 +155,49 @@ export function createRestClient(dependencies: RestDependencies, access: RestAcc
 }
 
 async function send(
-  { origin, fetch, timeout = 30_000 }: RestDependencies,
+  dependencies: RestDependencies,
   method: string,
   path: string,
-  { query = {}, body, headers = {} }: RestRequest,
+  request: RestRequest,
 ): Promise<unknown> {
+  const limit = AbortSignal.timeout(dependencies.timeout ?? usualTimeout);
+  return await readAnswer(
+    await knock(dependencies, method, path, { ...request, signal: either(limit, request.signal) }),
+    dependencies.origin,
+  );
+}
+
+/** The answer once it has begun; what is no success is read to its end. */
+async function openAnswer(dependencies: RestDependencies, path: string, request: RestRequest): Promise<Response> {
+  const { origin, timeout = usualTimeout } = dependencies;
+  const late = new AbortController();
+  const timer = setTimeout(() => late.abort(new DOMException("The answer did not begin.", "TimeoutError")), timeout);
+  try {
+    const response = await knock(dependencies, "GET", path, {
+      ...request,
+      signal: either(late.signal, request.signal),
+    });
+    if (!response.ok) await readAnswer(response, origin);
+    return response;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+const usualTimeout = 30_000;
+
+const either = (one: AbortSignal, other: AbortSignal | undefined) =>
+  other === undefined ? one : AbortSignal.any([one, other]);
+
+async function knock(
+  { origin, fetch }: RestDependencies,
+  method: string,
+  path: string,
+  { query = {}, body, headers = {}, signal }: RestRequest,
+): Promise<Response> {
   const url = new URL(`${origin}/api/v1${path}`);
   for (const [name, value] of Object.entries(query)) if (value !== undefined) url.searchParams.set(name, String(value));
-  const response = await fetch(url, {
+  return await fetch(url, {
     method,
     headers: {
       accept: "application/json",
@@ -162,7 +206,7 @@ async function send(
     },
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     redirect: "error",
-    signal: AbortSignal.timeout(timeout),
+    ...(signal === undefined ? {} : { signal }),
   }).catch((cause: unknown) => {
     throw new RestError("instance_unreachable", `${origin} does not answer${reasonOf(cause)}.`, {
       origin,
@@ -170,6 +214,9 @@ async function send(
       cause,
     });
   });
+}
+
+async function readAnswer(response: Response, origin: string): Promise<unknown> {
   const text = await response.text().catch((cause: unknown) => {
     throw new RestError("instance_unreachable", `The answer of ${origin} broke off.`, { origin, status: 0, cause });
   });
