@@ -15,6 +15,8 @@ export interface RemoteActor {
   readonly actorUri: string;
   /** The shared inbox where there is one. */
   readonly inbox: string;
+  /** Where it takes batches, if it does. */
+  readonly batchInbox: string | null;
   readonly name: string | null;
   readonly software: string | null;
   /** `id` is the fragment of the keyid. */
@@ -43,7 +45,7 @@ const actorSchema = z.looseObject({
   preferredUsername: nameSchema(200).optional(),
   inbox: idSchema,
   outbox: idSchema.optional(),
-  endpoints: z.looseObject({ sharedInbox: idSchema.optional() }).optional(),
+  endpoints: z.looseObject({ sharedInbox: idSchema.optional(), "hf:batchInbox": idSchema.optional() }).optional(),
   publicKey: keySchema,
   assertionMethod: z
     .array(z.union([multikeySchema, z.looseObject({}), z.string()]))
@@ -91,6 +93,7 @@ export function readInstanceActor(document: unknown, origin: string): RemoteActo
   return {
     actorUri: url,
     inbox: actor.endpoints?.sharedInbox ?? actor.inbox,
+    batchInbox: actor.endpoints?.["hf:batchInbox"] ?? null,
     name: actor.name ?? actor.preferredUsername ?? null,
     software: null,
     keys,
@@ -130,7 +133,9 @@ function readActor(document: unknown): ActorDocument {
 
 /** An actor's URLs are all on its own origin and port: nothing may point a node at somebody else. */
 function requireOrigin(actor: ActorDocument, origin: string): void {
-  const urls = [actor.inbox, actor.outbox, actor.endpoints?.sharedInbox, actor.publicKey.id, actor.publicKey.owner];
+  const { inbox, outbox, endpoints, publicKey } = actor;
+  const shared = [endpoints?.sharedInbox, endpoints?.["hf:batchInbox"]];
+  const urls = [inbox, outbox, ...shared, publicKey.id, publicKey.owner];
   if (urls.some((url) => url !== undefined && originOf(url) !== origin)) throw refuse("it points to another origin");
 }
 

@@ -3,57 +3,50 @@
  * says that now is a good moment to look.
  */
 import { randomUUID } from "node:crypto";
-import { and, asc, eq, gt, inArray, isNotNull, isNull, lte, or, sql } from "drizzle-orm";
+import { and, eq, gt, inArray, isNotNull, isNull, lte, or, sql } from "drizzle-orm";
+import { limits } from "../protocol/limits.ts";
 import type { JsonObject } from "../protocol/objects.ts";
-import { administrators, recordEffects } from "../registry/journal.ts";
-import { type PeerRow, sendingStates } from "../registry/peers.ts";
+import { sendingStates } from "../registry/peers.ts";
 import type { Database, Tx } from "../storage/database.ts";
-import { activities, type DeliveryError, deliveries, lanes, objects, peers } from "../storage/schema.ts";
-import {
-  type DeliverDependencies,
-  type DeliveryFailure,
-  deliverActivity,
-  longestWait,
-  type Outcome,
-} from "./deliver.ts";
+import { type activities, deliveries, lanes, objects, peers } from "../storage/schema.ts";
+import { type DeliverDependencies, deliverActivity, deliverBatch } from "./deliver.ts";
+import { type Due, findDue } from "./due.ts";
+import { longestWait, type Outcome } from "./outcome.ts";
+import { type Attempted, leaseMilliseconds, type WriteBackDependencies, writeOutcomes } from "./written-outcomes.ts";
 
-export interface LaneDependencies extends DeliverDependencies {
-  readonly database: Database;
+export interface LaneDependencies extends DeliverDependencies, WriteBackDependencies {
   readonly wake: (lane: string, at?: Date) => void;
-  /** Back-off: `min(cap, base · 2ⁿ)` with full jitter, milliseconds. */
-  readonly retry: { readonly base: number; readonly cap: number };
-  readonly random: () => number;
   /** Told what became of an attempt once that is written down. */
   readonly onOutcome: (kind: Outcome["kind"]) => void;
 }
 
-/** How long a claim holds without renewal: how soon a lane is taken over whose worker was killed. */
-const leaseMilliseconds = 6_000;
 const renewalMilliseconds = 2_000;
 /** So many different activities failing in a row speak of the peer. */
 const failuresOfPeer = 3;
-
-interface Due {
-  readonly peer: PeerRow;
-  readonly delivery: typeof deliveries.$inferSelect;
-  readonly activity: typeof activities.$inferSelect;
-}
 
 /** Sends what is due to one peer, until nothing is, the peer fails, the node stops, or somebody else holds the lane. */
 export async function drainLane(dependencies: LaneDependencies, peerId: string): Promise<void> {
   const { database, clock, stopping } = dependencies;
   const worker = randomUUID();
-  if (!(await claimLane(database, peerId, worker, clock()))) return;
+  const claimed = await claimLane(database, peerId, worker, clock());
+  if (claimed === null) return;
   const renewal = renewNowAndThen(dependencies, peerId, worker);
   try {
     const failed = new Set<string>();
+    let most = claimed.batchInbox === null ? 1 : limits.batchActivities;
     while (!stopping.aborted) {
-      const due = await findDue(database.db, peerId, clock());
-      if (!due) break;
-      const outcome = speakOfPeer(await attempt(dependencies, due), due, failed);
-      const held = await recordOutcome(dependencies, { due, outcome, worker });
-      dependencies.onOutcome(outcome.kind);
-      if (!held || outcome.kind === "peer") break;
+      const due = await findDue(database.db, { peerId, most, now: clock() });
+      if (due.length === 0) break;
+      const outcomes = await attempt(dependencies, due);
+      if (outcomes === null) {
+        // Each alone, for this time: it takes no batches after all, or chokes on one activity, which is to be found.
+        most = 1;
+        continue;
+      }
+      const attempted = outcomes.map((outcome, at) => speakOfPeer({ outcome, due: due[at] as Due }, failed));
+      const held = await writeOutcomes(dependencies, { peerId, attempted, worker });
+      for (const { outcome } of attempted) dependencies.onOutcome(outcome.kind);
+      if (!held || attempted.some(({ outcome }) => outcome.kind === "peer")) break;
     }
   } catch (error) {
     // A request that was given up because the node stops is neither a success nor a failure.
@@ -82,20 +75,25 @@ function renewNowAndThen({ database, clock }: LaneDependencies, peerId: string, 
 }
 
 /** What may speak of one activity speaks of the peer when three different ones fail in a row. */
-function speakOfPeer(outcome: Outcome, { delivery }: Due, failed: Set<string>): Outcome {
+function speakOfPeer({ due, outcome }: Attempted, failed: Set<string>): Attempted {
   if (outcome.kind !== "activity") {
     failed.clear();
-    return outcome;
+    return { due, outcome };
   }
-  failed.add(delivery.id);
-  return failed.size < failuresOfPeer ? outcome : { kind: "peer", failure: outcome.failure };
+  failed.add(due.delivery.id);
+  return { due, outcome: failed.size < failuresOfPeer ? outcome : { kind: "peer", failure: outcome.failure } };
 }
 
-/** Takes the lane when it is due and nobody holds it; false otherwise. */
-async function claimLane(database: Database, peerId: string, worker: string, now: Date): Promise<boolean> {
+/** Takes the lane when it is due and nobody holds it; null otherwise. */
+async function claimLane(
+  database: Database,
+  peerId: string,
+  worker: string,
+  now: Date,
+): Promise<{ readonly batchInbox: string | null } | null> {
   return await database.transaction(async (tx) => {
-    const [peer] = await tx.select({ id: peers.id }).from(peers).where(eq(peers.id, peerId));
-    if (!peer) return false;
+    const [peer] = await tx.select({ batchInbox: peers.batchInbox }).from(peers).where(eq(peers.id, peerId));
+    if (!peer) return null;
     await tx.insert(lanes).values({ peerId }).onConflictDoNothing();
     const lockedUntil = new Date(now.getTime() + leaseMilliseconds);
     const claimed = await tx
@@ -109,37 +107,30 @@ async function claimLane(database: Database, peerId: string, worker: string, now
         ),
       )
       .returning({ peerId: lanes.peerId });
-    return claimed.length > 0;
+    return claimed.length > 0 ? peer : null;
   });
 }
 
-/** The next activity, with the peer as it is now: while a lane is drained it may rotate its keys, or be suspended. */
-async function findDue(tx: Tx, peerId: string, now: Date): Promise<Due | undefined> {
-  const [due] = await tx
-    .select({ delivery: deliveries, activity: activities, peer: peers })
-    .from(deliveries)
-    .innerJoin(activities, eq(activities.id, deliveries.activityId))
-    .innerJoin(peers, eq(peers.id, deliveries.peerId))
-    .where(
-      and(
-        eq(deliveries.peerId, peerId),
-        inArray(peers.state, [...sendingStates]),
-        eq(deliveries.state, "queued"),
-        // What was never tried is due whatever its time: the clock may have been ahead when it was written.
-        or(eq(deliveries.attempts, 0), lte(deliveries.nextAttemptAt, now)),
-      ),
-    )
-    .orderBy(asc(deliveries.seq))
-    .limit(1);
-  return due;
+/**
+ * One request, with all of `due` where there are several. Null when it was several, and nothing was said of any of them.
+ */
+async function attempt(dependencies: LaneDependencies, due: readonly Due[]): Promise<readonly Outcome[] | null> {
+  const [first] = due;
+  if (!first) return [];
+  const { peer, delivery } = first;
+  const bodies = due.map(({ activity }) => activity.body as JsonObject);
+  const outcomes =
+    due.length > 1 && peer.batchInbox !== null
+      ? await deliverBatch(dependencies, { bodies, url: peer.batchInbox, peer })
+      : [await deliverActivity(dependencies, { body: first.activity.body as JsonObject, inbox: delivery.inbox, peer })];
+  if (outcomes === null) return null;
+  return await Promise.all(outcomes.map((outcome, at) => alarmIfLost(dependencies, outcome, due[at])));
 }
 
-async function attempt(dependencies: LaneDependencies, { peer, delivery, activity }: Due): Promise<Outcome> {
-  const body = activity.body as JsonObject;
-  const outcome = await deliverActivity(dependencies, { body, inbox: delivery.inbox, peer });
-  if (outcome.kind !== "delivered" || outcome.effect !== "stale") return outcome;
-  // The peer holds something newer than our newest: we have lost history, and this is an alarm, not a delivery.
-  const lost = await isNewest(dependencies.database.db, activity);
+/** A peer that holds something newer than our newest: we have lost history, and this is an alarm, not a delivery. */
+async function alarmIfLost({ database }: LaneDependencies, outcome: Outcome, due: Due | undefined): Promise<Outcome> {
+  if (!due || outcome.kind !== "delivered" || outcome.effect !== "stale") return outcome;
+  const lost = await isNewest(database.db, due.activity);
   return lost ? { kind: "dead", failure: { status: 202, code: "receipt_stale" } } : outcome;
 }
 
@@ -150,84 +141,6 @@ async function isNewest(tx: Tx, activity: typeof activities.$inferSelect): Promi
     .from(objects)
     .where(and(eq(objects.uri, activity.objectUri), eq(objects.local, true)));
   return row?.revision === activity.revision && row.deletedAt === null;
-}
-
-/** Writes the outcome back; false when the lane was taken over meanwhile, so that this worker stops. */
-async function recordOutcome(
-  dependencies: LaneDependencies,
-  sent: { readonly due: Due; readonly outcome: Outcome; readonly worker: string },
-): Promise<boolean> {
-  const { due, outcome, worker } = sent;
-  const { peer } = due;
-  const now = dependencies.clock();
-  const attempts = due.delivery.attempts + 1;
-  return await dependencies.database.transaction(async (tx) => {
-    const lease = new Date(now.getTime() + leaseMilliseconds);
-    // A peer that judges what it is sent is well, whatever it says of it.
-    const isWell = outcome.kind === "delivered" || outcome.kind === "dead";
-    const progress = isWell ? { failures: 0, nextAttemptAt: null, lastError: null } : {};
-    const held = await tx
-      .update(lanes)
-      .set({ lockedUntil: lease, ...progress })
-      .where(and(eq(lanes.peerId, peer.id), eq(lanes.lockedBy, worker)))
-      .returning({ peerId: lanes.peerId });
-    await tx
-      .update(deliveries)
-      .set({ attempts, ...changeOf(dependencies, outcome, attempts, now) })
-      .where(and(eq(deliveries.id, due.delivery.id), eq(deliveries.state, "queued")));
-    if (outcome.form) await tx.update(peers).set({ signatureForm: outcome.form }).where(eq(peers.id, peer.id));
-    if (outcome.kind === "peer" && held.length > 0) await failLane(tx, dependencies, peer.id, outcome.failure);
-    if (outcome.kind === "dead") {
-      await recordEffects(tx, {
-        at: now,
-        actor: "node",
-        action: "delivery.dead",
-        object: due.delivery.activityId,
-        data: { peer: peer.origin, code: outcome.failure.code },
-        audience: [administrators, due.activity.actor],
-      });
-    }
-    return held.length > 0;
-  });
-}
-
-function changeOf(dependencies: LaneDependencies, outcome: Outcome, attempts: number, now: Date) {
-  if (outcome.kind === "delivered") {
-    const { receipt, effect } = outcome;
-    return { state: "delivered" as const, receipt, effect, lastError: null, deliveredAt: now };
-  }
-  const lastError = errorOf(outcome.failure, now);
-  if (outcome.kind === "dead") return { state: "dead" as const, lastError };
-  // A failure of the peer leaves the delivery's own time alone: the lane waits, and its order is kept.
-  if (outcome.kind === "peer") return { lastError };
-  return { lastError, nextAttemptAt: backOff(dependencies, attempts, outcome.failure, now) };
-}
-
-const errorOf = ({ status, code }: DeliveryFailure, now: Date): DeliveryError => ({
-  status,
-  code,
-  at: now.toISOString(),
-});
-
-function backOff({ retry, random }: LaneDependencies, failures: number, failure: DeliveryFailure, now: Date): Date {
-  const ceiling = Math.min(retry.cap, retry.base * 2 ** Math.min(failures, 40));
-  return new Date(now.getTime() + Math.max(failure.retryAfter ?? 0, Math.round(ceiling * random())));
-}
-
-async function failLane(
-  tx: Tx,
-  dependencies: LaneDependencies,
-  peerId: string,
-  failure: DeliveryFailure,
-): Promise<void> {
-  const now = dependencies.clock();
-  const [lane] = await tx.select({ failures: lanes.failures }).from(lanes).where(eq(lanes.peerId, peerId));
-  const failures = (lane?.failures ?? 0) + 1;
-  const nextAttemptAt = backOff(dependencies, failures, failure, now);
-  await tx
-    .update(lanes)
-    .set({ failures, nextAttemptAt, lastError: errorOf(failure, now) })
-    .where(eq(lanes.peerId, peerId));
 }
 
 async function releaseLane(database: Database, peerId: string, worker: string): Promise<void> {

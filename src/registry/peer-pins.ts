@@ -52,8 +52,8 @@ async function changePins(
   },
 ): Promise<PeerRow> {
   const { actor, keys, seq, now } = pins;
-  const { fingerprint, inbox, receipts } = actor;
-  const change = { keys, fingerprint, inbox, receipts, keyChainSeq: seq, held: null };
+  const { fingerprint, inbox, batchInbox, receipts } = actor;
+  const change = { keys, fingerprint, inbox, batchInbox, receipts, keyChainSeq: seq, held: null };
   await tx.update(peers).set(change).where(eq(peers.id, peer.id));
   await journalKeys(tx, nameCaller(caller), peer, { fingerprint }, now);
   return { ...peer, ...change };

@@ -23,6 +23,7 @@ export type PeerRow = typeof peers.$inferSelect;
 export interface PeerActor {
   readonly actorUri: string;
   readonly inbox: string;
+  readonly batchInbox: string | null;
   readonly name: string | null;
   readonly software: string | null;
   readonly keys: readonly PinnedKey[];
@@ -43,6 +44,7 @@ export const sendingStates: readonly PeerState[] = ["approved", "pending_out", "
 const pinOf = (actor: PeerActor) => ({
   actorUri: actor.actorUri,
   inbox: actor.inbox,
+  batchInbox: actor.batchInbox,
   name: actor.name,
   software: actor.software,
   keys: actor.keys,

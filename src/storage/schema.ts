@@ -281,6 +281,8 @@ export const peers = pgTable("peers", {
   software: text("software"),
   actorUri: text("actor_uri"),
   inbox: text("inbox"),
+  /** Where it takes several activities in one request; null where it takes none. */
+  batchInbox: text("batch_inbox"),
   fingerprint: text("fingerprint"),
   /** Why its new keys count only once an administrator approves them; it is suspended until then. */
   held: text("held"),
@@ -406,7 +408,7 @@ export const deliveries = pgTable(
   },
   (t) => [
     unique("deliveries_activity_inbox").on(t.activityId, t.inbox),
-    index("deliveries_due").on(t.peerId, t.nextAttemptAt, t.seq).where(sql`${t.state} = 'queued'`),
+    index("deliveries_queued").on(t.peerId, t.seq).where(sql`${t.state} = 'queued'`),
     index("deliveries_dead").on(t.peerId).where(sql`${t.state} = 'dead'`),
     index("deliveries_seq").on(t.seq),
   ],

@@ -41,6 +41,8 @@ export interface ScriptedPeer extends AsyncDisposable {
   readonly arrivals: readonly Arrival[];
   /** Decides what the inbox answers; by default 202 with a receipt. */
   answerWith(answer: ((arrival: Arrival) => Promise<ScriptedAnswer> | ScriptedAnswer) | undefined): void;
+  /** Decides what a batch is answered as a whole; by default 200 with what the inbox answers for each activity. */
+  answerBatchesWith(answer: ((batch: readonly Json[]) => Promise<ScriptedAnswer> | ScriptedAnswer) | undefined): void;
   /** Changes the actor document that is served. */
   changeActor(change: (document: Json) => Json): void;
   /** A receipt for an activity as the protocol wants it, with members replaced. */
@@ -58,8 +60,11 @@ export interface ScriptedPeer extends AsyncDisposable {
 
 const activityStreams = "https://www.w3.org/ns/activitystreams";
 
-/** Starts a scripted instance on a free port of loopback. `receipts: false` is a server that is no Concordat. */
-export async function startPeer({ receipts = true, rsaBits = 2048 } = {}): Promise<ScriptedPeer> {
+/**
+ * Starts a scripted instance on a free port of loopback. `receipts: false` is a server that is no Concordat; with
+ * `batches` it announces an inbox for them.
+ */
+export async function startPeer({ receipts = true, batches = false, rsaBits = 2048 } = {}): Promise<ScriptedPeer> {
   const rsa = generateKeyPairSync("rsa", { modulusLength: rsaBits });
   const ed25519 = generateKeyPairSync("ed25519");
   const edJwk = ed25519.publicKey.export({ format: "jwk" }) as unknown as PublicJwk;
@@ -67,6 +72,7 @@ export async function startPeer({ receipts = true, rsaBits = 2048 } = {}): Promi
   const arrivals: Arrival[] = [];
   let origin = "";
   let answer: ((arrival: Arrival) => Promise<ScriptedAnswer> | ScriptedAnswer) | undefined;
+  let answerBatch: ((batch: readonly Json[]) => Promise<ScriptedAnswer> | ScriptedAnswer) | undefined;
   let changeActor = (document: Json): Json => document;
 
   const documentOf = (id: string, type: string, username: string): Json => ({
@@ -77,7 +83,7 @@ export async function startPeer({ receipts = true, rsaBits = 2048 } = {}): Promi
     name: `Scripted ${username}`,
     inbox: `${id}/inbox`,
     outbox: `${id}/outbox`,
-    endpoints: { sharedInbox: `${origin}/inbox` },
+    endpoints: { sharedInbox: `${origin}/inbox`, ...(batches ? { "hf:batchInbox": `${origin}/batch-inbox` } : {}) },
     publicKey: {
       id: `${id}#main-key`,
       owner: id,
@@ -109,12 +115,27 @@ export async function startPeer({ receipts = true, rsaBits = 2048 } = {}): Promi
     return { status: 202, body: receipts ? { receipt: await receiptFor(activity, to) } : {} };
   };
 
+  const answerEach = async (arrived: readonly Arrival[]): Promise<ScriptedAnswer> => {
+    const results: Json[] = [];
+    for (const arrival of arrived) {
+      const { status, body } = await (answer ?? answerDefault)(arrival);
+      results.push({ id: arrival.activity.id, status, ...(status < 300 ? (body as Json) : { problem: body }) });
+    }
+    return { status: 200, body: { results } };
+  };
+
   let server: Server;
   const handle = async (path: string, method: string, headers: IncomingHttpHeaders, body: Buffer) => {
     if (method === "POST" && path.endsWith("/inbox")) {
       const arrival = { path, headers, body, activity: JSON.parse(body.toString()) as Json };
       arrivals.push(arrival);
       return await (answer ?? answerDefault)(arrival);
+    }
+    if (method === "POST" && path === "/batch-inbox") {
+      const batch = JSON.parse(body.toString()) as Json[];
+      const arrived = batch.map((activity) => ({ path, headers, body, activity }));
+      arrivals.push(...arrived);
+      return await (answerBatch?.(batch) ?? answerEach(arrived));
     }
     if (path === "/actor")
       return { status: 200, body: changeActor(documentOf(`${origin}/actor`, "Application", "scripted")) };
@@ -156,6 +177,9 @@ export async function startPeer({ receipts = true, rsaBits = 2048 } = {}): Promi
     arrivals,
     answerWith(next) {
       answer = next;
+    },
+    answerBatchesWith(next) {
+      answerBatch = next;
     },
     changeActor(change) {
       changeActor = change;

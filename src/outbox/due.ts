@@ -1,0 +1,64 @@
+/** What is due to one peer: the oldest delivery, and with it those that may go in the same request. */
+import { and, asc, eq, inArray, lte, or, sql } from "drizzle-orm";
+import { limits } from "../protocol/limits.ts";
+import { type PeerRow, sendingStates } from "../registry/peers.ts";
+import type { Tx } from "../storage/database.ts";
+import { activities, deliveries, peers } from "../storage/schema.ts";
+
+export interface Due {
+  readonly peer: PeerRow;
+  readonly delivery: typeof deliveries.$inferSelect;
+  readonly activity: typeof activities.$inferSelect;
+}
+
+/** What is between the nodes decides who may send batches, and so goes alone. */
+const betweenNodes = ["Follow", "Accept", "Reject", "Undo"];
+
+/**
+ * The oldest due deliveries, at most `most` and together no larger than a batch may be, with the peer as it is now: while
+ * a lane is drained it may rotate its keys, or be suspended. What must go alone comes alone.
+ */
+export async function findDue(
+  tx: Tx,
+  { peerId, most, now }: { readonly peerId: string; readonly most: number; readonly now: Date },
+): Promise<readonly Due[]> {
+  const oldest = tx
+    .select({
+      id: deliveries.id,
+      seq: deliveries.seq,
+      octets: sql<number>`octet_length(${activities.body}::text) + 1`.as("octets"),
+      alone: sql<boolean>`${inArray(activities.type, betweenNodes)} or ${peers.state} <> 'approved'`.as("alone"),
+    })
+    .from(deliveries)
+    .innerJoin(activities, eq(activities.id, deliveries.activityId))
+    .innerJoin(peers, eq(peers.id, deliveries.peerId))
+    .where(
+      and(
+        eq(deliveries.peerId, peerId),
+        inArray(peers.state, [...sendingStates]),
+        eq(deliveries.state, "queued"),
+        // What was never tried is due whatever its time: the clock may have been ahead when it was written.
+        or(eq(deliveries.attempts, 0), lte(deliveries.nextAttemptAt, now)),
+      ),
+    )
+    .orderBy(asc(deliveries.seq))
+    .limit(most)
+    .as("oldest");
+  const line = tx
+    .select({
+      id: oldest.id,
+      number: sql<number>`row_number() over (order by ${oldest.seq})`.as("number"),
+      octets: sql<number>`sum(${oldest.octets}) over (order by ${oldest.seq})`.as("octets_so_far"),
+      alone: sql<boolean>`bool_or(${oldest.alone}) over (order by ${oldest.seq})`.as("alone_so_far"),
+    })
+    .from(oldest)
+    .as("line");
+  return await tx
+    .select({ delivery: deliveries, activity: activities, peer: peers })
+    .from(line)
+    .innerJoin(deliveries, eq(deliveries.id, line.id))
+    .innerJoin(activities, eq(activities.id, deliveries.activityId))
+    .innerJoin(peers, eq(peers.id, deliveries.peerId))
+    .where(or(eq(line.number, 1), sql`${line.octets} < ${limits.batchOctets} and not ${line.alone}`))
+    .orderBy(asc(deliveries.seq));
+}

@@ -1,0 +1,130 @@
+/** Outcomes of deliveries, written back: what was delivered, what is dead, and who waits for how long. */
+import { and, eq, sql } from "drizzle-orm";
+import { administrators, recordEffects } from "../registry/journal.ts";
+import type { Database, Tx } from "../storage/database.ts";
+import { type DeliveryError, deliveries, lanes, peers } from "../storage/schema.ts";
+import type { Due } from "./due.ts";
+import type { DeliveryFailure, Outcome } from "./outcome.ts";
+
+export interface WriteBackDependencies {
+  readonly database: Database;
+  readonly clock: () => Date;
+  /** Back-off: `min(cap, base · 2ⁿ)` with full jitter, milliseconds. */
+  readonly retry: { readonly base: number; readonly cap: number };
+  readonly random: () => number;
+}
+
+/** How long a claim of a lane holds without renewal: how soon one is taken over whose worker was killed, milliseconds. */
+export const leaseMilliseconds = 6_000;
+
+/** One delivery and what became of it. */
+export interface Attempted {
+  readonly due: Due;
+  readonly outcome: Outcome;
+}
+
+/** Writes outcomes of one peer back; false when the lane was taken over meanwhile, so that `worker` stops. */
+export async function writeOutcomes(
+  dependencies: WriteBackDependencies,
+  {
+    peerId,
+    attempted,
+    worker,
+  }: { readonly peerId: string; readonly attempted: readonly Attempted[]; readonly worker: string },
+): Promise<boolean> {
+  const now = dependencies.clock();
+  return await dependencies.database.transaction(async (tx) => {
+    // A peer that judges what it is sent is well, whatever it says of it.
+    const isWell = attempted.some(({ outcome }) => outcome.kind === "delivered" || outcome.kind === "dead");
+    const progress = isWell ? { failures: 0, nextAttemptAt: null, lastError: null } : {};
+    const held = await tx
+      .update(lanes)
+      .set({ lockedUntil: new Date(now.getTime() + leaseMilliseconds), ...progress })
+      .where(and(eq(lanes.peerId, peerId), eq(lanes.lockedBy, worker)))
+      .returning({ peerId: lanes.peerId });
+    await writeDelivered(tx, attempted, now);
+    for (const { due, outcome } of attempted) {
+      if (outcome.kind !== "delivered") await writeFailure(tx, dependencies, due, outcome, now);
+    }
+    const form = attempted.find(({ outcome }) => outcome.form)?.outcome.form;
+    if (form) await tx.update(peers).set({ signatureForm: form }).where(eq(peers.id, peerId));
+    const failure = attempted.flatMap(({ outcome }) => (outcome.kind === "peer" ? outcome.failure : []))[0];
+    if (failure && held.length > 0) await failLane(tx, dependencies, peerId, failure, now);
+    return held.length > 0;
+  });
+}
+
+/** All that were delivered in one statement: of a full batch, one for each would take longer than sending them. */
+async function writeDelivered(tx: Tx, attempted: readonly Attempted[], now: Date): Promise<void> {
+  const delivered = attempted.flatMap(({ due, outcome }) =>
+    outcome.kind === "delivered" ? { id: due.delivery.id, receipt: outcome.receipt, effect: outcome.effect } : [],
+  );
+  if (delivered.length === 0) return;
+  await tx.execute(sql`
+    update deliveries set state = 'delivered', attempts = attempts + 1, last_error = null,
+      receipt = taken.receipt, effect = taken.effect, delivered_at = ${now.toISOString()}::timestamptz
+    from json_to_recordset(${JSON.stringify(delivered)}::json) as taken(id uuid, receipt text, effect text)
+    where deliveries.id = taken.id and deliveries.state = 'queued'`);
+}
+
+async function writeFailure(
+  tx: Tx,
+  dependencies: WriteBackDependencies,
+  { delivery, activity, peer }: Due,
+  outcome: Exclude<Outcome, { readonly kind: "delivered" }>,
+  now: Date,
+): Promise<void> {
+  const attempts = delivery.attempts + 1;
+  const { kind, failure } = outcome;
+  const change = {
+    dead: { state: "dead" as const },
+    // A failure of the peer leaves the delivery's own time alone: the lane waits, and its order is kept.
+    peer: {},
+    activity: { nextAttemptAt: backOff(dependencies, attempts, failure, now) },
+  }[kind];
+  await tx
+    .update(deliveries)
+    .set({ attempts, lastError: errorOf(failure, now), ...change })
+    .where(and(eq(deliveries.id, delivery.id), eq(deliveries.state, "queued")));
+  if (kind !== "dead") return;
+  await recordEffects(tx, {
+    at: now,
+    actor: "node",
+    action: "delivery.dead",
+    object: delivery.activityId,
+    data: { peer: peer.origin, code: failure.code },
+    audience: [administrators, activity.actor],
+  });
+}
+
+const errorOf = ({ status, code }: DeliveryFailure, now: Date): DeliveryError => ({
+  status,
+  code,
+  at: now.toISOString(),
+});
+
+function backOff(
+  { retry, random }: WriteBackDependencies,
+  failures: number,
+  failure: DeliveryFailure,
+  now: Date,
+): Date {
+  const ceiling = Math.min(retry.cap, retry.base * 2 ** Math.min(failures, 40));
+  return new Date(now.getTime() + Math.max(failure.retryAfter ?? 0, Math.round(ceiling * random())));
+}
+
+async function failLane(
+  tx: Tx,
+  dependencies: WriteBackDependencies,
+  peerId: string,
+  failure: DeliveryFailure,
+  now: Date,
+): Promise<void> {
+  const [lane] = await tx.select({ failures: lanes.failures }).from(lanes).where(eq(lanes.peerId, peerId));
+  const failures = (lane?.failures ?? 0) + 1;
+  const nextAttemptAt = backOff(dependencies, failures, failure, now);
+  await tx
+    .update(lanes)
+    .set({ failures, nextAttemptAt, lastError: errorOf(failure, now) })
+    .where(eq(lanes.peerId, peerId));
+}
