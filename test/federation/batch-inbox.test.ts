@@ -1,4 +1,4 @@
-// time limit: 120 s
+// time limit: 240 s
 import * as assert from "uvu/assert";
 import { decodeMultikey } from "../../src/crypto/keys.ts";
 import { verifyReceipt } from "../../src/crypto/receipts.ts";

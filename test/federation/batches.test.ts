@@ -1,4 +1,4 @@
-// time limit: 120 s
+// time limit: 240 s
 import * as assert from "uvu/assert";
 import { findPeer, settle, startNode, type TestNode } from "../harness/node.ts";
 import { type Arrival, approveScripted, type ScriptedPeer, startPeer } from "../harness/peer.ts";
