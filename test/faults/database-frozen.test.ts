@@ -4,6 +4,7 @@ import { isUnavailable, openDatabase } from "../../src/storage/database.ts";
 import { startNode } from "../harness/node.ts";
 import { approveScripted, startPeer } from "../harness/peer.ts";
 import { freshDatabaseUrl, noPostgres } from "../harness/servers.ts";
+import { postIn, signatureForms } from "../harness/signature-form.ts";
 import { skipSuite, suite } from "../harness/suite.ts";
 import { startTcpProxy } from "../harness/tcp-proxy.ts";
 import { until } from "../harness/until.ts";
@@ -79,10 +80,11 @@ test("answers 503 in time to every request, and serves again after the thaw", as
     async () => (await fetch(`${node.origin}/ready`, { signal: signal() })).status,
     async () => (await node.admin.call("GET", "/peers")).status,
     async () => (await node.admin.call("POST", "/platforms", { name: "Frozen", handle: "frozen" })).status,
-    async () => {
-      const activity = peer.activity({ type: "Follow", object: `${node.origin}/actor` });
-      return (await peer.post(node.origin, activity)).status;
-    },
+    ...signatureForms.map((form) => async () => {
+      const activity = peer.activity({ type: "Like", object: `${peer.origin}/notes/1` });
+      const { status, body } = await postIn(form, peer, node.origin, activity);
+      return body.code === "unavailable" ? status : `${status} ${String(body.code)}`;
+    }),
   ];
   // One alone: logins to one account are judged one after the other.
   const login = async () => {

@@ -1,5 +1,6 @@
 // time limit: 240 s
 import * as assert from "uvu/assert";
+import { encodeMultikey } from "../../src/crypto/keys.ts";
 import { findPeer, startNode, type TestNode } from "../harness/node.ts";
 import { approveScripted, type ScriptedPeer, startPeer } from "../harness/peer.ts";
 import { assertRefused, untilQuiet } from "../harness/refusal.ts";
@@ -119,6 +120,40 @@ function testForm(form: SignatureForm): void {
     assert.is((await findPeer(node, asked.origin))?.state, "approved");
   });
 }
+
+declare("an actor with a small RSA key or an Ed25519 key of small order: 422 weak_key", async () => {
+  await using small = await startPeer({ rsaBits: 1024 });
+  await using order = await startPeer();
+  // The point of order 1.
+  const x = Buffer.from([1, ...Array(31).fill(0)]).toString("base64url");
+  const publicKeyMultibase = encodeMultikey({ kty: "OKP", crv: "Ed25519", x });
+  order.changeActor((document) => ({
+    ...document,
+    assertionMethod: (document.assertionMethod as Json[]).map((key) => ({ ...key, publicKeyMultibase })),
+  }));
+  for (const { origin } of [small, order]) {
+    const answer = await node.admin.call("POST", "/peers", { origin });
+    assert.equal([answer.status, answer.body.code], [422, "weak_key"]);
+    assert.is(await findPeer(node, origin), undefined);
+  }
+});
+
+declare("an actor with a foreign URL or without a key: 422 actor_refused", async () => {
+  const foreign = "http://127.0.0.1:9";
+  await using other = await startPeer();
+  for (const change of [
+    (document: Json) => ({ ...document, id: `${foreign}/actor` }),
+    (document: Json) => ({ ...document, inbox: `${foreign}/inbox` }),
+    (document: Json) => ({ ...document, endpoints: { sharedInbox: `${foreign}/inbox` } }),
+    (document: Json) => ({ ...document, publicKey: { ...(document.publicKey as Json), owner: `${foreign}/actor` } }),
+    (document: Json) => ({ ...document, publicKey: undefined }),
+  ]) {
+    other.changeActor(change);
+    const answer = await node.admin.call("POST", "/peers", { origin: other.origin });
+    assert.equal([answer.status, answer.body.code], [422, "actor_refused"]);
+    assert.is(await findPeer(node, other.origin), undefined);
+  }
+});
 
 declare("the journal of all these refusals verifies", async () => {
   assert.is((await node.admin.ok("GET", "/audit/verification")).verified, true);

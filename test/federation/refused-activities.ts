@@ -17,10 +17,10 @@ import type { Json } from "../harness/rest.ts";
 import { freshDatabaseUrl } from "../harness/servers.ts";
 import { type FormKnobs, postIn, type SignatureForm } from "../harness/signature-form.ts";
 import { suite } from "../harness/suite.ts";
-import { pause, until } from "../harness/until.ts";
-import { type Answer, sendRaw, sendRequest } from "../harness/wire.ts";
+import { until } from "../harness/until.ts";
+import type { Answer } from "../harness/wire.ts";
 
-/** Rightly signed activities that are refused for what they ask, strangers, and what never becomes a request. */
+/** Rightly signed activities that are refused for what they ask, and strangers. */
 export function testRefusedActivities(form: SignatureForm): void {
   const test = suite(`refusals, ${form}: origins, content and strangers`);
 
@@ -442,105 +442,6 @@ export function testRefusedActivities(form: SignatureForm): void {
     });
     assert.is(again.status, 202);
     assert.is((await findPeer(node, stranger.origin))?.state, "pending_in");
-  });
-
-  test("an actor with a small RSA key, a foreign URL or a redirect is refused when it is asked for", async () => {
-    await using small = await startPeer({ rsaBits: 1024 });
-    const weak = await node.admin.call("POST", "/peers", { origin: small.origin });
-    assert.is(weak.status, 422);
-    assert.is(weak.body.code, "weak_key");
-    for (const change of [
-      (document: Json) => ({ ...document, id: `${foreign}/actor` }),
-      (document: Json) => ({ ...document, inbox: `${foreign}/inbox` }),
-      (document: Json) => ({ ...document, endpoints: { sharedInbox: `${foreign}/inbox` } }),
-      (document: Json) => ({ ...document, publicKey: { ...(document.publicKey as Json), owner: `${foreign}/actor` } }),
-      (document: Json) => ({ ...document, publicKey: undefined }),
-    ]) {
-      await using other = await startPeer();
-      other.changeActor(change);
-      const answer = await node.admin.call("POST", "/peers", { origin: other.origin });
-      assert.is(answer.status, 422);
-      assert.is(answer.body.code, "actor_refused");
-      assert.is(await findPeer(node, other.origin), undefined);
-    }
-  });
-
-  test("a GET of an activity or an object without a peer's signature is 404, whatever the reason", async () => {
-    for (const path of [
-      "/activities/01890a5d-ac96-774b-bcce-b302099a8057",
-      `/projects/${mintId(node.origin, "projects").slice(-36)}`,
-    ]) {
-      const answer = await sendRequest(node.origin, {
-        method: "GET",
-        path,
-        headers: [["Accept", "application/activity+json"]],
-      });
-      assert.is(answer.status, 404);
-      assert.is(answer.body.code, "not_found");
-    }
-  });
-
-  // ---- below HTTP ------------------------------------------------------------------------------------------------------
-
-  const hostOf = () => new URL(node.origin).host;
-
-  test("headers that are too large: 431", async () => {
-    const answer = await sendRaw(
-      node.origin,
-      `POST /inbox HTTP/1.1\r\nHost: ${hostOf()}\r\nX-Filling: ${"x".repeat(20_000)}\r\n\r\n`,
-    );
-    assert.match(answer, /^HTTP\/1\.1 431 /);
-  });
-
-  for (const [name, head] of [
-    ["two Hosts", () => `POST /inbox HTTP/1.1\r\nHost: ${hostOf()}\r\nHost: ${hostOf()}\r\nContent-Length: 0\r\n\r\n`],
-    ["no Host", () => "POST /inbox HTTP/1.1\r\nContent-Length: 0\r\n\r\n"],
-    [
-      "length and chunks at once",
-      () =>
-        `POST /inbox HTTP/1.1\r\nHost: ${hostOf()}\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`,
-    ],
-    [
-      "two lengths",
-      () => `POST /inbox HTTP/1.1\r\nHost: ${hostOf()}\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd`,
-    ],
-    ["what is no HTTP", () => "HELLO\r\n\r\n"],
-  ] as const) {
-    test(`${name}: a bare 400 and a closed connection`, async () => {
-      const started = Date.now();
-      const answer = await sendRaw(node.origin, head(), 5_000);
-      assert.match(answer, /^HTTP\/1\.1 400 /);
-      assert.not.match(answer, /problem\+json/);
-      assert.ok(Date.now() - started < 5_000, "the node closed the connection");
-    });
-  }
-
-  test("a broken chunk refuses the request and does not disturb others", async () => {
-    const head = `POST /inbox HTTP/1.1\r\nHost: ${hostOf()}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n`;
-    const answer = await sendRaw(node.origin, `${head}zz\r\nabc\r\n0\r\n\r\n`);
-    assert.match(answer, /^HTTP\/1\.1 400 /);
-    assert.is((await fetch(`${node.origin}/health`)).status, 200);
-  });
-
-  test("half a request neither hangs the node nor keeps it from answering others", async () => {
-    const half = sendRaw(
-      node.origin,
-      `POST /inbox HTTP/1.1\r\nHost: ${hostOf()}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"a`,
-      1_500,
-    );
-    const headless = sendRaw(node.origin, "POST /inbox HTTP/1.1\r\nHos", 1_500);
-    await pause(100);
-    const answer = await send(peer.activity({ type: "Like", object: `${peer.origin}/x` }));
-    assert.is(answer.status, 202);
-    await Promise.all([half, headless]);
-    assert.is((await fetch(`${node.origin}/ready`)).status, 200);
-  });
-
-  test("a body that says to be too large is refused before it is sent", async () => {
-    const head = `POST /inbox HTTP/1.1\r\nHost: ${hostOf()}\r\nContent-Type: application/json\r\nContent-Length: 99999999\r\n\r\n`;
-    const answer = await sendRaw(node.origin, head, 3_000);
-    assert.match(answer, /^HTTP\/1\.1 413 /);
-    assert.match(answer, /too_large/);
   });
 
   test("the journal of all these refusals verifies", async () => {

@@ -3,7 +3,7 @@ import { generateKeyPairSync } from "node:crypto";
 import * as assert from "uvu/assert";
 import { mintId } from "../../src/protocol/ids.ts";
 import type { Knobs } from "../harness/draft-cavage.ts";
-import { sendMessage } from "../harness/message-signature.ts";
+import type { MessageKnobs } from "../harness/message-signature.ts";
 import { findPeer, startNode, type TestNode } from "../harness/node.ts";
 import { approveScripted, type ScriptedPeer, startPeer } from "../harness/peer.ts";
 import {
@@ -93,19 +93,48 @@ test("the grantee's instance gets the object as it was sealed, and the activity 
   }
 });
 
+const getMessage = (from: ScriptedPeer, uri: unknown, knobs: MessageKnobs = {}) =>
+  from.postMessage(node.origin, null, { method: "GET", path: pathOf(uri), body: Buffer.alloc(0), ...knobs });
+
 test("it may sign by RFC 9421 as well", async () => {
-  const signing = {
-    method: "GET",
-    path: pathOf(project.id),
-    keyId: `${peer.actor}#ed25519-key`,
-    privateKey: peer.ed25519,
-  };
-  const answer = await sendMessage(node.origin, signing);
+  const answer = await getMessage(peer, project.id);
   assert.is(answer.status, 200, JSON.stringify(answer.body));
   assert.equal(answer.body, project);
-  assertNothing(await sendMessage(node.origin, { ...signing, covered: ["@method", "date"] }));
-  assertNothing(await sendMessage(node.origin, { ...signing, created: Math.floor(Date.now() / 1000) - 400 }));
+  assert.equal((await getMessage(peer, activity.id)).body, activity);
 });
+
+const otherEd25519 = generateKeyPairSync("ed25519").privateKey;
+for (const [name, ask] of [
+  ["another peer without a grant", (uri: unknown) => getMessage(other, uri)],
+  [
+    "a platform's key, not the instance's",
+    (uri: unknown) => getMessage(peer, uri, { keyId: `${chu.uri}#ed25519-key` }),
+  ],
+  ["a key that is not pinned", (uri: unknown) => getMessage(peer, uri, { privateKey: otherEd25519 })],
+  ["an old date", (uri: unknown) => getMessage(peer, uri, { date: new Date(Date.now() - 360_000) })],
+  ["created long ago", (uri: unknown) => getMessage(peer, uri, { created: Math.floor(Date.now() / 1000) - 400 })],
+  ["a signature for another path", (uri: unknown) => getMessage(peer, uri, { signedTarget: "/inbox" })],
+  [
+    "a signature that does not cover the target",
+    (uri: unknown) => getMessage(peer, uri, { covered: ["@method", "date"] }),
+  ],
+  [
+    "a signature that cannot be parsed",
+    (uri: unknown) =>
+      getMessage(peer, uri, {
+        change: (input, signature) => [
+          ["Signature-Input", `${input},`],
+          ["Signature", signature],
+        ],
+      }),
+  ],
+  ["another host", (uri: unknown) => getMessage(peer, uri, { host: "other.example" })],
+] as const) {
+  test(`by RFC 9421, ${name}: 404`, async () => {
+    assertNothing(await ask(project.id));
+    assertNothing(await ask(activity.id));
+  });
+}
 
 const otherRsa = generateKeyPairSync("rsa", { modulusLength: 2048 }).privateKey;
 for (const [name, ask] of [
