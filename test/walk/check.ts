@@ -2,10 +2,10 @@
 import * as assert from "uvu/assert";
 import { openAs } from "../harness/platform.ts";
 import type { Json } from "../harness/rest.ts";
-import { until } from "../harness/until.ts";
-import { adopt, currentOf, digestOf, isLive, type ModelProject, type Snapshot } from "./model.ts";
-import type { Walk } from "./steps.ts";
-import { adminOf, readAs, type Walker, type WalkNode } from "./world.ts";
+import { adopt, countLost, currentOf, digestOf, isLive, type ModelProject, type Snapshot } from "./model.ts";
+
+import { adminOf, readAs, untilQuiet, type Walker, type WalkNode } from "./world.ts";
+import type { Walk } from "./writes.ts";
 
 /** What a grantee's edit may be refused with at the owner's node, when somebody was faster or the grant has ended. */
 const refusedEdits = ["revision_stale", "recipients_stale", "not_owner", "not_found", "grants_refused"];
@@ -16,11 +16,13 @@ const listAs = async (walker: Walker): Promise<readonly Json[]> => {
 };
 
 /** Everything that a platform sees now was sealed by somebody, and grants it access there and now. */
-export async function assertWithinGrants({ model }: Walk, walker: Walker): Promise<void> {
+export async function assertWithinGrants({ world, model }: Walk, walker: Walker): Promise<void> {
   const { uri } = walker.platform;
   for (const shown of await listAs(walker)) {
     const project = model.projects.find((one) => one.uri === shown.uri);
     if (!project) throw new Error(`${uri} sees a project that nobody declared`);
+    const atHome = walker.node === world.walkerOf(project.owner).node;
+    if (atHome && project.deleted) throw new Error(`${uri} sees ${project.code}, which is deleted`);
     if (project.owner === uri) continue;
     const snapshot = project.snapshots.get(digestOf(shown.object as Json));
     if (!snapshot) throw new Error(`${uri} sees a revision of ${project.code} that nobody sealed`);
@@ -28,26 +30,21 @@ export async function assertWithinGrants({ model }: Walk, walker: Walker): Promi
     if (isLive(grant, Date.now()) === false) {
       throw new Error(`${uri} sees revision ${snapshot.revision} of ${project.code} without a grant`);
     }
+    assert.is(shown.access, grant?.mode, `what ${uri} may do with ${project.code}`);
   }
 }
 
 /** Waits until all is delivered and every platform sees what the owners' nodes hold, then looks at everything. */
 export async function assertSameEverywhere(walk: Walk, patience: number): Promise<void> {
   const { world, model } = walk;
-  await until(
-    "everything is delivered",
-    async () => (await Promise.all(world.nodes.map(countQueued))).every((n) => n === 0),
-    patience,
-  );
+  await untilQuiet(world, patience);
   for (const project of model.projects) await adoptFromHome(walk, project);
   let dead = 0;
   for (const node of world.nodes) dead += await assertSound(node);
-  assert.ok(dead <= model.proposals, `${dead} dead letters of ${model.proposals} edits`);
+  const { least, most } = countLost(model.projects);
+  assert.ok(least <= dead && dead <= most, `${dead} dead letters, ${least} to ${most} edits that came too late`);
+  await assertSameReceipts(world);
   for (const walker of world.walkers) await assertSees(walk, walker);
-}
-
-async function countQueued(node: WalkNode): Promise<number> {
-  return (await (await adminOf(node)).list("/deliveries?state=queued")).length;
 }
 
 async function adoptFromHome({ world }: Walk, project: ModelProject): Promise<void> {
@@ -102,4 +99,21 @@ async function assertSound(node: WalkNode): Promise<number> {
   }
   assert.is((await admin.ok("GET", "/audit/verification")).verified, true);
   return dead.length;
+}
+
+/** Each receipt that a node holds is the one that its peer has given. */
+async function assertSameReceipts({ nodes }: Walk["world"]): Promise<void> {
+  const given = new Map<unknown, unknown>();
+  for (const node of nodes) {
+    for (const { activity, peer, jws } of await receiptsOf(node, "out")) given.set(`${activity} to ${peer}`, jws);
+  }
+  for (const node of nodes) {
+    for (const { activity, jws } of await receiptsOf(node, "in")) {
+      assert.is(jws, given.get(`${activity} to ${node.node.origin}`), `both sides hold the receipt of ${activity}`);
+    }
+  }
+}
+
+async function receiptsOf(node: WalkNode, direction: "in" | "out"): Promise<readonly Json[]> {
+  return await (await adminOf(node)).list(`/receipts?direction=${direction}`);
 }

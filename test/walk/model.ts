@@ -27,6 +27,9 @@ export interface ModelProject {
   readonly owner: string;
   /** By digest: those that the owner's node took, and edits that were proposed to it. */
   readonly snapshots: Map<string, Snapshot>;
+  /** Digests of those that the owner's node is known to have taken, and of those that another node proposed to it. */
+  readonly taken: Set<string>;
+  readonly proposed: Set<string>;
   /** Digest of the newest one that the owner's node is known to have taken, and of the newest that the owner sealed. */
   current: string;
   ownersWord: string;
@@ -35,8 +38,6 @@ export interface ModelProject {
 
 export interface Model {
   readonly projects: ModelProject[];
-  /** Edits that were proposed to another node: of two of one revision one is refused there. */
-  proposals: number;
 }
 
 export const digestOf = (object: Json): string => objectDigest(object);
@@ -58,7 +59,22 @@ export function adopt(project: ModelProject, object: Json): void {
   if (snapshot === undefined) throw new Error(`nobody has sealed what ${project.code} holds at home`);
   if (snapshot.revision < currentOf(project).revision) throw new Error(`${project.code} went back at its home`);
   project.current = digest;
+  project.taken.add(digest);
   if (snapshot.sender === project.owner) project.ownersWord = digest;
+}
+
+/**
+ * Edits that came too late, once all is delivered: at least and at most so many. Of a deleted project nobody can tell
+ * whether the last edit came before the deletion or behind it.
+ */
+export function countLost(projects: readonly ModelProject[]): { readonly least: number; readonly most: number } {
+  const lost = projects.flatMap((project) =>
+    [...project.proposed]
+      .filter((digest) => !project.taken.has(digest))
+      .map((digest) => ({ project, revision: project.snapshots.get(digest)?.revision })),
+  );
+  const sure = lost.filter(({ project, revision }) => !project.deleted || revision !== currentOf(project).revision + 1);
+  return { least: sure.length, most: lost.length };
 }
 
 /** Does the grant hold now? Null close to its end, where clocks decide. */

@@ -2,8 +2,10 @@
 import { createRandom } from "../harness/random.ts";
 import { assertSameEverywhere, assertWithinGrants } from "./check.ts";
 import type { Model } from "./model.ts";
-import { putInOrder, takeStep, type Walk } from "./steps.ts";
-import { buildWorld, type Walker } from "./world.ts";
+import { assertRows } from "./rows.ts";
+import { putInOrder, startAll, takeStep } from "./steps.ts";
+import { buildWorld } from "./world.ts";
+import type { Walk } from "./writes.ts";
 
 export interface WalkOptions {
   readonly steps: number;
@@ -29,21 +31,25 @@ export async function runWalk({
 }: WalkOptions): Promise<void> {
   const random = createRandom(seed);
   await using world = await buildWorld(program);
-  const model: Model = { projects: [], proposals: 0 };
+  const model: Model = { projects: [] };
   const walk: Walk = { world, model, random };
   const done: string[] = [];
   try {
     for (let step = 1; step <= steps; step += 1) {
       done.push(`${step}: ${await takeStep(walk)}`);
-      await assertWithinGrants(walk, world.walkers[Math.floor(random() * world.walkers.length)] as Walker);
+      await Promise.all(world.walkers.filter(({ node }) => node.up).map((walker) => assertWithinGrants(walk, walker)));
       if (step % lookEvery !== 0 && step !== steps) continue;
       await putInOrder(walk);
       await assertSameEverywhere(walk, patience);
+      await assertRows(walk);
+      if (step !== steps) await startAll(walk);
     }
   } catch (error) {
+    const { expects, actual } = error as { readonly expects?: unknown; readonly actual?: unknown };
+    const found = expects === undefined ? "" : ` (${JSON.stringify(actual)}, not ${JSON.stringify(expects)})`;
     const logs = world.nodes.map(({ node }) => `${node.origin}\n${node.log().split("\n").slice(-8).join("\n")}`);
     throw new Error(
-      `CONCORDAT_WALK_SEED=${seed}: ${error instanceof Error ? error.message : String(error)}, after\n${done.slice(-25).join("\n")}\n${logs.join("\n")}`,
+      `CONCORDAT_WALK_SEED=${seed}: ${error instanceof Error ? error.message : String(error)}${found}, after\n${done.slice(-25).join("\n")}\n${logs.join("\n")}`,
       {
         cause: error,
       },

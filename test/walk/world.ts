@@ -3,6 +3,7 @@ import { makePeers, startNode, type TestNode } from "../harness/node.ts";
 import { joinPlatform, type TestPlatform, untilKnown } from "../harness/platform.ts";
 import { type Json, logIn, type Rest, type RestAnswer } from "../harness/rest.ts";
 import { freshDatabaseUrl } from "../harness/servers.ts";
+import { until } from "../harness/until.ts";
 
 /** A platform whose token is renewed when it is over: a walk takes longer than a session, and keys rotate. */
 export interface Walker {
@@ -56,15 +57,18 @@ export async function buildWorld(program: string | undefined): Promise<World> {
 
 function createWalker(platform: TestPlatform, node: WalkNode): Walker {
   let rest: Rest = platform.rest;
+  const ask: Walker["call"] = async (method, path, body) => {
+    const answer = await rest.call(method, path, body);
+    if (answer.status === 401) rest = await logIn(platform.node.origin, platform.handle, platform.accessKey);
+    return answer.status === 401 || answer.status >= 500 ? undefined : answer;
+  };
   return {
     platform,
     node,
     async call(method, path, body) {
       if (!node.up) return undefined;
-      const answer = await rest.call(method, path, body);
-      if (answer.status !== 401) return answer;
-      rest = await logIn(platform.node.origin, platform.handle, platform.accessKey);
-      return await rest.call(method, path, body);
+      // One that is killed meanwhile may or may not have stored what it was sent: the same again makes no difference.
+      return await until("the node answers", () => ask(method, path, body), 90_000);
     },
   };
 }
@@ -77,7 +81,15 @@ export async function readAs(walker: Walker, uri: string): Promise<Json | undefi
   return (answer.body.items as Json[])[0];
 }
 
-/** Administrators' tokens end, too. */
+/** Tokens of administrators end, too. */
 export async function adminOf({ node }: WalkNode): Promise<Rest> {
   return await logIn(node.origin, "admin", "not-a-secret-in-a-test");
+}
+
+/** Waits until nothing waits to be delivered. What a node sends on comes of what it was sent: twice quiet is quiet. */
+export async function untilQuiet({ nodes }: World, patience: number): Promise<void> {
+  const admins = await Promise.all(nodes.map(adminOf));
+  const countQueued = async (admin: Rest) => (await admin.list("/deliveries?state=queued")).length;
+  const isQuiet = async () => (await Promise.all(admins.map(countQueued))).every((count) => count === 0);
+  for (const time of ["once", "twice"]) await until(`everything is delivered, ${time}`, isQuiet, patience);
 }
