@@ -11,12 +11,19 @@ import { createAddressReader } from "./http/client-address.ts";
 import type { HttpDependencies } from "./http/dependencies.ts";
 import { listen } from "./http/listen.ts";
 import { createGuardedFetch } from "./identity/guarded-fetch.ts";
-import { claimNode, exportNodeKeys, loadNodeKeys, type NodeKeys, rotateNodeKeys } from "./identity/node-keys.ts";
+import {
+  claimNode,
+  exportNodeKeys,
+  loadNodeKeys,
+  makeNodeKeys,
+  type NodeKeys,
+  rotateNodeKeys,
+} from "./identity/node-keys.ts";
 import { admitInvited } from "./outbox/invitations.ts";
 import { drainLane, type LaneDependencies, releaseLanes, sweepLanes } from "./outbox/lanes.ts";
 import { createPeerKeyRefresh } from "./outbox/peer-keys.ts";
 import { dropOldBodies } from "./outbox/retention.ts";
-import { createFirstAdministrator, hasAdministrator } from "./registry/administrators.ts";
+import { createFirstAdministrator, hasAdministrator, mayCreateFirst } from "./registry/administrators.ts";
 import { system } from "./registry/caller.ts";
 import { createEventWatch } from "./registry/event-watch.ts";
 import { listLanes } from "./registry/peer-views.ts";
@@ -194,6 +201,11 @@ function describeKeys(keys: NodeKeys): NodeDescription {
   };
 }
 
+/** Keys for a node that is yet to be started by several processes; they are kept nowhere else. */
+export async function createKeys(): Promise<NodeDescription> {
+  return describeKeys(await makeNodeKeys());
+}
+
 /** New keys, for which the old ones vouch; they count from the next start. Gives the secret that holds them. */
 export async function rotateKeys(config: Config): Promise<NodeDescription> {
   const { dataDir, nodeKeys: secret, origin } = config;
@@ -235,9 +247,12 @@ const passwordFile = "admin-password";
 async function ensureAdministrator(database: Database, config: Config, now: Date): Promise<string | null> {
   const path = join(config.dataDir, passwordFile);
   if (!(await hasAdministrator(database.db))) {
-    const password = config.adminPassword ?? randomBytes(18).toString("base64url");
-    if (config.adminPassword === undefined) await writeFile(path, `${password}\n`, { mode: 0o600 });
-    await database.transaction((tx) => createFirstAdministrator(tx, password, now));
+    await database.transaction(async (tx) => {
+      if (!(await mayCreateFirst(tx))) return;
+      const password = config.adminPassword ?? randomBytes(18).toString("base64url");
+      if (config.adminPassword === undefined) await writeFile(path, `${password}\n`, { mode: 0o600 });
+      await createFirstAdministrator(tx, password, now);
+    });
   }
   const waiting = await readFile(path, "utf8").catch(() => null);
   return waiting?.trim() ?? null;

@@ -35,6 +35,13 @@ function addNodeKeyCommands(group: Command, { output }: CliContext): void {
     const { secret: _, ...shown } = await describeNode();
     output.record(shown, Object.entries(shown));
   });
+  addCommand(group, "create", "keys for a new node of several processes, as one JSON secret; kept nowhere else").action(
+    async () => {
+      const { createNodeKeys } = await import("./serve.ts");
+      const { secret } = await createNodeKeys();
+      output.done(JSON.parse(secret), secret);
+    },
+  );
   addCommand(group, "export", "the keys as one JSON secret, for CONCORDAT_NODE_KEYS").action(async () => {
     const { describeNode } = await import("./serve.ts");
     const { secret } = await describeNode();

@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import { type Config, readConfig } from "../config.ts";
 import {
+  createKeys,
   createNode,
   forgetFirstPassword,
   migrateStores,
@@ -49,6 +50,11 @@ export async function migrate(): Promise<"pglite" | "postgres"> {
 /** Who this node is, with its keys as the secret that several processes share. */
 export async function describeNode(): Promise<NodeDescription> {
   return await readNode(readConfig());
+}
+
+/** Keys for a node that was never started, as the secret that its processes share. */
+export async function createNodeKeys(): Promise<NodeDescription> {
+  return await createKeys();
 }
 
 /** Replaces the node's keys; gives who the node is from its next start on. */

@@ -72,6 +72,11 @@ export async function loadNodeKeys({
   return parseNodeKeys(made, path);
 }
 
+/** New keys of a node that has none, kept nowhere yet. */
+export async function makeNodeKeys(): Promise<NodeKeys> {
+  return parseNodeKeys(await makeSecret(), "the new keys");
+}
+
 /** The keys as one JSON secret, for several processes. */
 export function exportNodeKeys({ rsa, ed25519, chain }: NodeKeys): string {
   const secret: NodeKeysSecret = {
@@ -98,7 +103,7 @@ export async function rotateNodeKeys({
   readonly now: Date;
 }): Promise<NodeKeys> {
   const old = await loadNodeKeys({ dataDir, secret, existing: true });
-  const fresh = parseNodeKeys(await makeSecret(), "the new keys");
+  const fresh = await makeNodeKeys();
   const link = await createNodeKeyLink({
     origin,
     chain: old.chain,

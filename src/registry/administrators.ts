@@ -1,6 +1,6 @@
 /** Administrators of the node and their roles. */
 import { hash, verify } from "@node-rs/argon2";
-import { eq } from "drizzle-orm";
+import { eq, sql } from "drizzle-orm";
 import { mintUuid } from "../protocol/ids.ts";
 import { permissions } from "../protocol/rights.ts";
 import type { Tx } from "../storage/database.ts";
@@ -19,6 +19,12 @@ export async function verifyPassword(passwordHash: string | undefined, password:
 export async function hasAdministrator(tx: Tx): Promise<boolean> {
   const [row] = await tx.select({ id: administrators.id }).from(administrators).limit(1);
   return row !== undefined;
+}
+
+/** Whether this transaction is to make the first administrator; of processes that start together, one. */
+export async function mayCreateFirst(tx: Tx): Promise<boolean> {
+  await tx.execute(sql`select pg_advisory_xact_lock(hashtext('concordat.first-administrator'))`);
+  return !(await hasAdministrator(tx));
 }
 
 /** The first administrator `admin`, with every permission, at the first start. */
