@@ -19,6 +19,7 @@ import { newestOfOwner } from "./project-edits.ts";
 
 /** What became of a received snapshot; `revision` is the one held, where what came is older. */
 export type CopyEffect =
+  /** `recipients` may read it now. */
   | { readonly effect: "applied"; readonly recipients?: readonly string[] }
   /** For platforms that are gone from here. */
   | { readonly effect: "unhandled" }
@@ -49,7 +50,8 @@ export async function receiveProject(
   const uri = project.id;
   const revision = project["hf:revision"];
   if (project.attributedTo !== sender) throw new Problem("not_owner", "attributedTo is not the activity's actor.");
-  const grantees = project["hf:grants"].map((grant) => grant.platform);
+  const grants = project["hf:grants"];
+  const grantees = grants.map((grant) => grant.platform);
   const local = [...(await findLocal(tx, grantees))];
   if (local.length === 0) {
     if (await wasOneLocal(tx, grantees)) return { effect: "unhandled" };
@@ -96,11 +98,15 @@ export async function receiveProject(
     })
     .onConflictDoUpdate({ target: objects.uri, set: columns });
   await recordArrival(tx, project, readers, now);
-  await followGrants(tx, { uri, owner: sender, grants: project["hf:grants"], revision }, now);
-  return { effect: "applied", recipients: readers };
+  await followGrants(tx, { uri, owner: sender, grants, revision }, now);
+  const begun = grants.filter((grant) => isLive(grant, now)).map((grant) => grant.platform);
+  return { effect: "applied", recipients: readers.filter((platform) => begun.includes(platform)) };
 }
 
-/** The envelope's shape and binding, and that each platform here with a live grant can open it; true when with a replaced key only. */
+/**
+ * The envelope's shape and binding, and that each platform here with a live grant can open it. It is to be sealed again
+ * where one can with a replaced key only, or not before its grant begins.
+ */
 async function judgeEnvelope(
   tx: Tx,
   project: Project,
@@ -112,15 +118,21 @@ async function judgeEnvelope(
   if (![project.attributedTo, ...editors].includes(envelope.sender)) {
     throw new Problem("envelope_binding", "The envelope's sender is neither the owner nor an editable grantee.");
   }
-  const live = project["hf:grants"].filter((grant) => here.has(grant.platform) && isLive(grant, sentAt));
-  const local = live.map((grant) => grant.platform);
+  const ours = project["hf:grants"].filter((grant) => here.has(grant.platform));
+  const local = ours.filter((grant) => isLive(grant, sentAt)).map((grant) => grant.platform);
   const verdict = judgeReceivedKids({ kids: envelope.kids, local, history: await listKids(tx, local) });
   if (!verdict.accepted) {
     throw new Problem("recipients_missing", "The envelope is not sealed for every addressed platform of this node.", {
       platforms: verdict.platforms,
     });
   }
-  return { needsReseal: verdict.needsReseal.length > 0, byOwner: envelope.sender === project.attributedTo };
+  const beginsLater = ours.some(
+    (grant) => !local.includes(grant.platform) && Date.parse(grant.from) > sentAt.getTime(),
+  );
+  return {
+    needsReseal: verdict.needsReseal.length > 0 || beginsLater,
+    byOwner: envelope.sender === project.attributedTo,
+  };
 }
 
 /**

@@ -4,6 +4,8 @@ import { generateEncryptionKeys, generateIdentityKeys, type KeyPair } from "../.
 import { createMembership } from "../../src/crypto/membership.ts";
 import { objectDigest } from "../../src/protocol/canonical-json.ts";
 import { mintId } from "../../src/protocol/ids.ts";
+import type { Grant as FederatedGrant } from "../../src/protocol/objects.ts";
+import { liveGrants } from "../../src/sdk/sealing.ts";
 import type { TestNode } from "./node.ts";
 import { type Json, logIn, type Rest } from "./rest.ts";
 import { until } from "./until.ts";
@@ -76,11 +78,13 @@ export interface Draft {
   /** Members of the clear part. */
   readonly clear?: Json;
   readonly uri?: string;
+  /** By whose clock grants have begun and not ended; this process's when absent. */
+  readonly now?: Date;
 }
 
 const startOfGrants = "2026-01-01T00:00:00Z";
 
-/** A project's first revision, sealed for its owner and every grantee. */
+/** A project's first revision, sealed for its owner and every grantee whose grant is live. */
 export async function sealProject(owner: PlatformKeys, draft: Draft): Promise<Json> {
   const { grants = [] } = draft;
   const object = {
@@ -94,7 +98,8 @@ export async function sealProject(owner: PlatformKeys, draft: Draft): Promise<Js
     "hf:revision": 1,
     ...draft.clear,
   };
-  return await seal(owner, object, grants, draft.content ?? { description: draft.code }, null);
+  const content = draft.content ?? { description: draft.code };
+  return await seal(owner, object, grants, { content, prev: null, now: draft.now });
 }
 
 const grantOf = ({ to, mode = "readonly", from = startOfGrants, expires }: Grant) => ({
@@ -109,14 +114,16 @@ export interface Change {
   readonly grants: readonly Grant[];
   readonly clear?: Json;
   readonly content?: Json;
+  readonly now?: Date;
 }
 
 /** The revision after `before`. */
-export async function sealNext(owner: PlatformKeys, before: Json, { grants, clear, content }: Change): Promise<Json> {
+export async function sealNext(owner: PlatformKeys, before: Json, change: Change): Promise<Json> {
   const { "hf:sealed": _, ...rest } = before;
   const revision = Number(before["hf:revision"]) + 1;
-  const object = { ...rest, "hf:grants": grants.map(grantOf), "hf:revision": revision, ...clear };
-  return await seal(owner, object, grants, content ?? { description: `revision ${revision}` }, objectDigest(before));
+  const object = { ...rest, "hf:grants": change.grants.map(grantOf), "hf:revision": revision, ...change.clear };
+  const content = change.content ?? { description: `revision ${revision}` };
+  return await seal(owner, object, change.grants, { content, prev: objectDigest(before), now: change.now });
 }
 
 /** The revision after `before` as an editable grantee makes it: sealed by itself, for owner and grantees. */
@@ -124,32 +131,39 @@ export async function sealEdit(
   editor: PlatformKeys,
   owner: PlatformKeys,
   before: Json,
-  { grants, clear, content }: Change,
+  { grants, clear, content = { description: `revision ${Number(before["hf:revision"]) + 1}` }, now }: Change,
 ): Promise<Json> {
   const { "hf:sealed": _, ...rest } = before;
-  const revision = Number(before["hf:revision"]) + 1;
-  const object = { ...rest, "hf:revision": revision, ...clear };
-  const sealed = content ?? { description: `revision ${revision}` };
-  return await seal(owner, object, grants, sealed, objectDigest(before), editor);
+  const object = { ...rest, "hf:revision": Number(before["hf:revision"]) + 1, ...clear };
+  return await seal(owner, object, grants, { content, prev: objectDigest(before), now, sender: editor });
 }
 
 async function seal(
   owner: PlatformKeys,
   object: Json,
   grants: readonly Grant[],
-  content: Json,
-  prev: string | null,
-  sender = owner,
+  {
+    content,
+    prev,
+    now = new Date(),
+    sender = owner,
+  }: {
+    readonly content: Json;
+    readonly prev: string | null;
+    readonly now?: Date | undefined;
+    readonly sender?: PlatformKeys;
+  },
 ): Promise<Json> {
-  const recipients = [owner, ...grants.map(({ to }) => to)].map(({ encryption }) => encryption.publicJwk);
+  const live = new Set(liveGrants(object["hf:grants"] as FederatedGrant[], now).map(({ platform }) => platform));
+  const grantees = grants.map(({ to }) => to).filter(({ uri }) => live.has(uri));
   return await sealObject({
     object,
     sender: sender.uri,
     identity: sender.identity,
-    recipients,
+    recipients: [owner, ...grantees].map(({ encryption }) => encryption.publicJwk),
     content,
     prev,
-    now: new Date(),
+    now,
   });
 }
 
