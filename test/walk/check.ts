@@ -105,11 +105,12 @@ async function assertSound(node: WalkNode): Promise<number> {
 async function assertSameReceipts({ nodes }: Walk["world"]): Promise<void> {
   const given = new Map<unknown, unknown>();
   for (const node of nodes) {
-    for (const { activity, peer, jws } of await receiptsOf(node, "out")) given.set(`${activity} to ${peer}`, jws);
+    const { origin } = node.node;
+    for (const { activity, jws } of await receiptsOf(node, "out")) given.set(`${activity} by ${origin}`, jws);
   }
   for (const node of nodes) {
-    for (const { activity, jws } of await receiptsOf(node, "in")) {
-      assert.is(jws, given.get(`${activity} to ${node.node.origin}`), `both sides hold the receipt of ${activity}`);
+    for (const { activity, peer, jws } of await receiptsOf(node, "in")) {
+      assert.is(jws, given.get(`${activity} by ${peer}`), `both sides hold the receipt of ${activity}`);
     }
   }
 }
