@@ -308,6 +308,12 @@ test(".env.example tells of every setting, in the table's order, with a line of 
   }
 });
 
+test("the operator's document tells of every setting, in the same order", () => {
+  const text = readFileSync(join(process.cwd(), "docs", "operations.md"), "utf8");
+  const rows = [...text.matchAll(/^\| `CONCORDAT_([A-Z_]+)` \|/gm)].map(([, name]) => name);
+  assert.equal(rows, [...settingNames]);
+});
+
 test(".env.example shows the defaults", () => {
   const text = readFileSync(join(process.cwd(), ".env.example"), "utf8").replaceAll(/^#(?=CONCORDAT_)/gm, "");
   const shown = parseEnv(text);
