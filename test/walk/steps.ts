@@ -1,5 +1,6 @@
 /** What happens in a walk: each step is drawn by chance, of what platforms write and of what befalls their nodes. */
 import { pause } from "../harness/until.ts";
+import { disturbCluster, mendCluster } from "./disturbances.ts";
 import { adminOf, untilQuiet, type WalkNode } from "./world.ts";
 import {
   declare,
@@ -90,6 +91,8 @@ const settle: Step = async (walk) => {
   return "all is quiet";
 };
 
+const disturb: Step = async ({ world, random }) => await disturbCluster(world, random);
+
 /** How often each step comes, of all together. */
 const chances: readonly (readonly [number, Step])[] = [
   [10, declare],
@@ -106,6 +109,7 @@ const chances: readonly (readonly [number, Step])[] = [
   [12, start],
   [2, rotate],
   [5, settle],
+  [10, disturb],
 ];
 const total = chances.reduce((sum, [chance]) => sum + chance, 0);
 
@@ -130,6 +134,7 @@ function drawStep({ random }: Walk): Step {
 export async function startAll({ world }: Walk): Promise<void> {
   const away = world.nodes.filter(({ up }) => !up);
   await Promise.all(away.map(startNode));
+  await mendCluster(world);
 }
 
 async function startNode(at: WalkNode): Promise<void> {

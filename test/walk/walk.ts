@@ -4,14 +4,12 @@ import { assertSameEverywhere, assertWithinGrants } from "./check.ts";
 import type { Model } from "./model.ts";
 import { assertRows } from "./rows.ts";
 import { putInOrder, startAll, takeStep } from "./steps.ts";
-import { buildWorld } from "./world.ts";
+import { buildWorld, type WorldOptions } from "./world.ts";
 import type { Walk } from "./writes.ts";
 
-export interface WalkOptions {
+export interface WalkOptions extends WorldOptions {
   readonly steps: number;
   readonly seed: number;
-  /** Compiled `main.js` of the nodes. */
-  readonly program?: string;
   /** How long deliveries may take at the end, milliseconds. */
   readonly patience?: number;
   /** After how many steps everything is put in order and looked at; only at the end when absent. */
@@ -26,11 +24,12 @@ export async function runWalk({
   steps,
   seed,
   program,
+  shared,
   patience = 120_000,
   lookEvery = steps,
 }: WalkOptions): Promise<void> {
   const random = createRandom(seed);
-  await using world = await buildWorld(program);
+  await using world = await buildWorld({ program, shared });
   const model: Model = { projects: [] };
   const walk: Walk = { world, model, random };
   const done: string[] = [];

@@ -1,4 +1,5 @@
 /** Three nodes in processes of their own, two platforms on each, all peers of each other. */
+import { type Cluster, startCluster } from "../harness/cluster.ts";
 import { makePeers, startNode, type TestNode } from "../harness/node.ts";
 import { joinPlatform, type TestPlatform, untilKnown } from "../harness/platform.ts";
 import { type Json, logIn, type Rest, type RestAnswer } from "../harness/rest.ts";
@@ -20,14 +21,28 @@ export interface WalkNode {
 
 export interface World extends AsyncDisposable {
   readonly nodes: readonly WalkNode[];
+  /** The first node, where it is one of several processes. */
+  readonly cluster?: Cluster;
   readonly walkers: readonly Walker[];
   walkerOf(uri: string): Walker;
 }
 
-export async function buildWorld(program: string | undefined): Promise<World> {
+export interface WorldOptions {
+  /** Compiled `main.js` of the nodes. */
+  readonly program?: string | undefined;
+  /** The first node on the server profile: two web and two worker processes. */
+  readonly shared?: boolean | undefined;
+}
+
+export async function buildWorld({ program, shared = false }: WorldOptions): Promise<World> {
   const store = (await freshDatabaseUrl()) === undefined ? "pglite" : "postgres";
-  const options = { child: true, ...(program === undefined ? {} : { program }) };
-  const started = await Promise.all([startNode({ ...options, store }), startNode(options), startNode(options)]);
+  const options = program === undefined ? {} : { program };
+  const cluster = shared ? await startCluster(options) : undefined;
+  const alone = { ...options, child: true };
+  const started = [
+    cluster ?? (await startNode({ ...alone, store })),
+    ...(await Promise.all([startNode(alone), startNode(alone)])),
+  ] as const;
   const nodes: WalkNode[] = started.map((node) => ({ node, up: true }));
   const [first, second, third] = started;
   const platforms: TestPlatform[] = [];
@@ -47,6 +62,7 @@ export async function buildWorld(program: string | undefined): Promise<World> {
   });
   return {
     nodes,
+    ...(cluster === undefined ? {} : { cluster }),
     walkers,
     walkerOf: (uri) => walkers.find(({ platform }) => platform.uri === uri) as Walker,
     async [Symbol.asyncDispose]() {
