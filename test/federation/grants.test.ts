@@ -167,6 +167,7 @@ for (const [at, situation] of situations.entries()) {
     await project.revise("edit", grant);
     await project.assertReads();
     assert.is((await project.viewOfGrantee())?.needs_reseal, false);
+    assert.is(await project.isInInboxOfGrantee(), grantee().node === south, "nothing is posted within a node");
   });
 
   test(`${name}: a grant ends by the clock, and is renewed`, async () => {
