@@ -118,6 +118,7 @@ export async function publishKeyBundle(
 ): Promise<boolean> {
   if (id !== caller.id) throw new Problem("not_found");
   const [platform] = await tx.select().from(platforms).where(eq(platforms.id, id)).for("update");
+  if (platform?.status === "removed") throw new Problem("unauthenticated", "The platform is gone.");
   const known = await readKnown(tx, caller.uri, [bundle]);
   const verdict = await judgeKeyBundle({ known, bundle, now: seconds(now) });
   if (!verdict.accepted) {

@@ -1,14 +1,15 @@
 /** The end of a platform, for good: of one of this node, and of one that its own node has removed. */
-import { and, eq, isNull, ne } from "drizzle-orm";
+import { and, asc, eq, isNull, ne } from "drizzle-orm";
 import { Problem } from "../errors.ts";
 import { mintUuid, originOf } from "../protocol/ids.ts";
 import type { Tx } from "../storage/database.ts";
 import { accessKeys, accessRows, objects, platforms } from "../storage/schema.ts";
+import { endAccess, lockObject } from "./access.ts";
 import type { Announcement } from "./announcements.ts";
 import { type Caller, nameCaller } from "./caller.ts";
 import { administrators, recordEffects } from "./journal.ts";
 import { reportOwners } from "./peer-endings.ts";
-import { getPlatform, type PlatformRow } from "./platforms.ts";
+import { getPlatform, lockForRemoval, type PlatformRow } from "./platforms.ts";
 import { forgetUnread, receiveTombstone } from "./project-copies.ts";
 import { deleteProjectsOf } from "./projects.ts";
 
@@ -24,7 +25,8 @@ export interface RemovedPlatform {
  * @throws {Problem} `not_found`, `state_conflict` for one that is at home elsewhere or removed already
  */
 export async function removePlatform(tx: Tx, caller: Caller, id: string, now: Date): Promise<RemovedPlatform> {
-  await getPlatform(tx, caller, id);
+  const { uri } = await getPlatform(tx, caller, id);
+  await lockForRemoval(tx, uri);
   const [row] = await tx
     .update(platforms)
     .set({ status: "removed", updatedAt: now })
@@ -51,6 +53,7 @@ export async function removePlatform(tx: Tx, caller: Caller, id: string, now: Da
 export async function receiveRemoval(tx: Tx, uri: string, now: Date): Promise<void> {
   const handle = new URL(uri).pathname.split("/").at(-1) ?? uri;
   const gone = { status: "removed" as const, updatedAt: now };
+  await lockForRemoval(tx, uri);
   await tx
     .insert(platforms)
     .values({
@@ -67,7 +70,8 @@ export async function receiveRemoval(tx: Tx, uri: string, now: Date): Promise<vo
   const copies = await tx
     .select({ uri: objects.uri })
     .from(objects)
-    .where(and(eq(objects.ownerUri, uri), eq(objects.local, false), isNull(objects.deletedAt)));
+    .where(and(eq(objects.ownerUri, uri), eq(objects.local, false), isNull(objects.deletedAt)))
+    .orderBy(asc(objects.uri));
   for (const copy of copies) await receiveTombstone(tx, uri, copy.uri, now);
   await endAccessOf(tx, uri, now);
   const entry = { at: now, actor: uri, action: "platform.removed", object: uri, audience: [administrators] };
@@ -81,12 +85,11 @@ async function endAccessOf(tx: Tx, uri: string, now: Date): Promise<void> {
     .select({ uri: objects.uri, local: objects.local, revision: objects.revision })
     .from(accessRows)
     .innerJoin(objects, eq(objects.uri, accessRows.objectUri))
-    .where(and(eq(accessRows.platformUri, uri), isNull(accessRows.endedRevision), ne(accessRows.mode, "owner")));
+    .where(and(eq(accessRows.platformUri, uri), isNull(accessRows.endedRevision), ne(accessRows.mode, "owner")))
+    .orderBy(asc(objects.uri));
   for (const object of held) {
-    await tx
-      .update(accessRows)
-      .set({ endedRevision: object.revision })
-      .where(and(eq(accessRows.objectUri, object.uri), eq(accessRows.platformUri, uri)));
+    await lockObject(tx, object.uri);
+    await endAccess(tx, object.uri, uri, object.revision, now);
     if (!object.local) await forgetUnread(tx, object.uri);
   }
 }

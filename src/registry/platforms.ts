@@ -1,5 +1,5 @@
 /** Platforms: those of this node, to which only an administrator gives access, and those that peers told of. */
-import { and, eq, inArray, isNull, ne, or, sql } from "drizzle-orm";
+import { and, asc, eq, inArray, isNull, ne, or, sql } from "drizzle-orm";
 import { Problem } from "../errors.ts";
 import { actorIds, mintUuid, originOf } from "../protocol/ids.ts";
 import { defaultRights, type PlatformRight } from "../protocol/rights.ts";
@@ -315,8 +315,33 @@ export async function wasOneLocal(tx: Tx, uris: readonly string[]): Promise<bool
 }
 
 export async function isRemoved(tx: Tx, uri: string): Promise<boolean> {
-  const [row] = await tx.select({ status: platforms.status }).from(platforms).where(eq(platforms.uri, uri));
+  const [row] = await tx
+    .select({ status: platforms.status })
+    .from(platforms)
+    .where(eq(platforms.uri, uri))
+    .for("key share");
   return row?.status === "removed";
+}
+
+/**
+ * Which of `uris` are platforms of this node, and stay so until the transaction ends: a removal waits for it, and then
+ * sees what it wrote. Must come before the transaction locks an object, as a removal does.
+ */
+export async function holdLocal(tx: Tx, uris: readonly string[]): Promise<ReadonlySet<string>> {
+  if (uris.length === 0) return new Set();
+  const rows = await tx
+    .select({ uri: platforms.uri })
+    .from(platforms)
+    .where(and(inArray(platforms.uri, [...uris]), isNull(platforms.homeOrigin), isThere))
+    .orderBy(asc(platforms.uri))
+    .for("key share");
+  return new Set(rows.map((row) => row.uri));
+}
+
+/** Waits for the transactions that hold a platform; from then on none of them finds it. One removal at a time. */
+export async function lockForRemoval(tx: Tx, uri: string): Promise<void> {
+  await tx.execute(sql`select pg_advisory_xact_lock(hashtext('concordat.removals'))`);
+  await tx.select({ id: platforms.id }).from(platforms).where(eq(platforms.uri, uri)).for("update");
 }
 
 /** Which of `uris` are platforms of this node. */
@@ -344,6 +369,14 @@ export async function listPublished(tx: Tx): Promise<readonly PlatformRow[]> {
     .select()
     .from(platforms)
     .where(and(isNull(platforms.homeOrigin), eq(platforms.status, "active"), sql`${platforms.membership} is not null`));
+}
+
+/** Platforms of this node that are gone. */
+export async function listRemoved(tx: Tx): Promise<readonly PlatformRow[]> {
+  return await tx
+    .select()
+    .from(platforms)
+    .where(and(isNull(platforms.homeOrigin), eq(platforms.status, "removed")));
 }
 
 /** Records what a peer says of one of its platforms; false when that platform was removed before. */

@@ -13,7 +13,7 @@ import { endAccess, followGrants, isLive, listHolders, lockObject, readWithdrawa
 import type { ObjectRow } from "./announcements.ts";
 import { recordEffects } from "./journal.ts";
 import { listKids } from "./key-bundles.ts";
-import { findLocal, isRemoved, wasOneLocal } from "./platforms.ts";
+import { findLocal, holdLocal, isRemoved, wasOneLocal } from "./platforms.ts";
 import { columnsOf } from "./project-content.ts";
 import { newestOfOwner } from "./project-edits.ts";
 
@@ -52,7 +52,7 @@ export async function receiveProject(
   if (project.attributedTo !== sender) throw new Problem("not_owner", "attributedTo is not the activity's actor.");
   const grants = project["hf:grants"];
   const grantees = grants.map((grant) => grant.platform);
-  const local = [...(await findLocal(tx, grantees))];
+  const local = [...(await holdLocal(tx, grantees))];
   if (local.length === 0) {
     if (await wasOneLocal(tx, grantees)) return { effect: "unhandled" };
     throw new Problem("not_for_us");

@@ -10,6 +10,7 @@ import { followGrants, listHolders, lockObject } from "./access.ts";
 import { type Announcement, announceSnapshot, type ObjectRow, type Written } from "./announcements.ts";
 import { type Caller, nameCaller, type PlatformCaller, requireRight } from "./caller.ts";
 import { recordEffects } from "./journal.ts";
+import { holdLocal } from "./platforms.ts";
 import { columnsOf, judgeContent } from "./project-content.ts";
 import { applyEdit, proposeEdit } from "./project-edits.ts";
 import { readAccess } from "./project-views.ts";
@@ -52,6 +53,8 @@ export async function declareProject(
   const id = requireOwnId(project, caller, context.origin);
   requireRight(caller, "projects:write");
   if (project["hf:grants"].length > 0) requireRight(caller, "projects:share");
+  if (!(await holdLocal(tx, [caller.uri])).has(caller.uri))
+    throw new Problem("unauthenticated", "The platform is gone.");
   await lockObject(tx, project.id);
   const before = await readRow(tx, project.id);
   if (before) {
