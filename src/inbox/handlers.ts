@@ -11,7 +11,7 @@ import { storeBundleItems } from "../registry/key-bundles.ts";
 import { pinRotatedKeys } from "../registry/peer-pins.ts";
 import { confirmPeer, type PeerRow, readPeerRow, rejectPeer } from "../registry/peers.ts";
 import { receiveRemoval } from "../registry/platform-endings.ts";
-import { upsertRemotePlatform } from "../registry/platforms.ts";
+import { isRemoved, upsertRemotePlatform } from "../registry/platforms.ts";
 import { type CopyEffect, receiveProject, receiveTombstone, removeGrantee } from "../registry/project-copies.ts";
 import { receiveEdit } from "../registry/project-edits.ts";
 import type { Tx } from "../storage/database.ts";
@@ -114,6 +114,7 @@ const project: Handler<"project"> = async (tx, { origin, now }, { activity, peer
 const edit: Handler<"edit"> = async (tx, { origin, now }, { activity, peer }, intent) => {
   const { value } = intent.judged;
   if (originOf(value.id) !== origin) throw new Problem("foreign_id", "An edit goes to the node of the object's owner.");
+  if (await isRemoved(tx, activity.actor)) return { effect: "stale" };
   await storeBundleItems(tx, { items: intent.bundles, sender: peer.origin, home: origin, now });
   const { baseRevision, judged } = intent;
   const written = await receiveEdit(tx, activity.actor, judged, { baseRevision, protocol: activity.protocol, now });

@@ -1,11 +1,13 @@
 /** Directory entries: by them a peer learns of this node's platforms and of their keys (docs/protocol.md, "Activities"). */
+import { and, asc, eq, notInArray, or } from "drizzle-orm";
 import { platformActor } from "../identity/actor-documents.ts";
 import type { NodeKeys } from "../identity/node-keys.ts";
 import { actorIds } from "../protocol/ids.ts";
 import { readBundleItems } from "../registry/key-bundles.ts";
 import { findListeners, type PeerRow } from "../registry/peers.ts";
-import { listPublished, type PlatformRow } from "../registry/platforms.ts";
+import { listPublished, listRemoved, type PlatformRow } from "../registry/platforms.ts";
 import type { Tx } from "../storage/database.ts";
+import { activities, deliveries } from "../storage/schema.ts";
 import { appendActivity, type OutboxContext } from "./append.ts";
 
 /** Tells `to` (all peers when absent) of one platform: its actor document and its key bundles. */
@@ -40,26 +42,49 @@ export async function announcePlatform(
   return lanes;
 }
 
-/** Tells the peers that knew of a platform that it is gone. */
+/** Tells those of `to` (all peers when absent) that a platform is gone who learned of it and were not told yet. */
 export async function announceRemoval(
   tx: Tx,
   context: OutboxContext,
-  { uri, handle, membership }: PlatformRow,
+  { uri }: PlatformRow,
+  to?: readonly PeerRow[],
 ): Promise<readonly string[]> {
-  const listeners = (await findListeners(tx)).filter((peer) => mayLearn(peer, handle));
-  if (membership === null || listeners.length === 0) return [];
-  const to = listeners.map((peer) => actorIds.instance(peer.origin));
-  const object = { id: uri, type: "Tombstone", deleted: context.now.toISOString() };
+  const told = await lastTold(tx, uri);
+  const listeners = (to ?? (await findListeners(tx))).filter((peer) => told.get(peer.id) === "Update");
+  if (listeners.length === 0) return [];
   const { lanes } = await appendActivity(
     tx,
     context,
-    { type: "Delete", actor: uri, to, object, objectUri: uri },
+    {
+      type: "Delete",
+      actor: uri,
+      to: listeners.map((peer) => actorIds.instance(peer.origin)),
+      object: { id: uri, type: "Tombstone", deleted: context.now.toISOString() },
+      objectUri: uri,
+    },
     listeners.map((peer) => ({ peer, recipients: [] })),
   );
   return lanes;
 }
 
-/** Tells a new peer of every platform that has published its keys. */
+/** What each peer was told last of a platform: its directory entry (`Update`), or that it is gone (`Delete`). */
+async function lastTold(tx: Tx, uri: string): Promise<ReadonlyMap<string, string>> {
+  const rows = await tx
+    .select({ peer: deliveries.peerId, type: activities.type })
+    .from(activities)
+    .innerJoin(deliveries, eq(deliveries.activityId, activities.id))
+    // What was cancelled may have arrived; that a peer is told is certain only of what was not.
+    .where(
+      and(
+        eq(activities.objectUri, uri),
+        or(eq(activities.type, "Update"), notInArray(deliveries.state, ["cancelled", "discarded"])),
+      ),
+    )
+    .orderBy(asc(deliveries.seq));
+  return new Map(rows.map(({ peer, type }) => [peer, type]));
+}
+
+/** Tells a new peer of every platform that has published its keys, and one that was a peer before who is gone since. */
 export async function introducePlatforms(
   tx: Tx,
   context: OutboxContext,
@@ -70,6 +95,7 @@ export async function introducePlatforms(
   for (const platform of await listPublished(tx)) {
     lanes.push(...(await announcePlatform(tx, context, keys, platform, [peer])));
   }
+  for (const platform of await listRemoved(tx)) lanes.push(...(await announceRemoval(tx, context, platform, [peer])));
   return lanes;
 }
 

@@ -1,5 +1,6 @@
 // time limit: 120 s
 import * as assert from "uvu/assert";
+import { openEventStream } from "../harness/event-stream.ts";
 import { findPeer, makePeers, settle, startNode, type TestNode } from "../harness/node.ts";
 import { approveScripted, type ScriptedPeer, startPeer } from "../harness/peer.ts";
 import {
@@ -7,6 +8,7 @@ import {
   makePlatformKeys,
   type PlatformKeys,
   readProject,
+  sealEdit,
   sealNext,
   sealProject,
   type TestPlatform,
@@ -52,6 +54,8 @@ const seesNot = (platform: TestPlatform, object: Json) =>
   until(`${platform.handle} sees ${String(object["hf:code"])} no more`, async () => {
     return (await readProject(platform, String(object.id))) === undefined;
   });
+/** What no node but its home may hold any more: looked at before a peering ends, which takes every copy with it. */
+const forgotten: Json[] = [];
 const remove = (node: TestNode, { id }: TestPlatform) => node.admin.call("DELETE", `/platforms/${id}`);
 const actionsOf = async (node: TestNode, action: string) =>
   (await node.admin.list("/audit")).filter((entry) => entry.action === action);
@@ -77,11 +81,7 @@ test("a platform leaves: its projects go everywhere, and so does what others sha
     () => assert.unreachable("its access key opens nothing"),
     (error) => assert.match(String(error), "401"),
   );
-  const rows = await south.admin.list("/projects?include=object");
-  assert.not.ok(
-    rows.some((row) => row.uri === alone.id && "object" in row),
-    "nobody here reads that copy any more",
-  );
+  forgotten.push(own, alone);
   // Those who shared with it hear of it, and cannot go on sharing.
   const told = (await actionsOf(west, "project.unreachable")).map(({ object }) => object);
   assert.equal(told.sort(), [shared.id, alone.id].sort());
@@ -155,6 +155,8 @@ test("a scripted peer removes a platform: copies go, and what comes late does no
   const create = scripted.activity({ type: "Create", actor: chu.uri, to: [ouest.uri], object });
   assert.is((await send(create)).status, 202);
   await sees(ouest, object);
+  const open = await sealProject(ouest, { code: "L7", grants: [{ to: chu, mode: "editable" }] });
+  await ouest.rest.ok("POST", "/projects", { object: open });
   // What waits for it when it goes is for nobody.
   const { id } = (await findPeer(west, scripted.origin)) as Json;
   await west.admin.ok("POST", `/peers/${String(id)}/suspend`, {});
@@ -179,8 +181,61 @@ test("a scripted peer removes a platform: copies go, and what comes late does no
   const next = await sealNext(chu, object, { grants: [{ to: ouest }] });
   const late = scripted.activity({ type: "Update", actor: chu.uri, to: [ouest.uri], object: next });
   assert.is(await effectOf(late), "stale");
+  const edited = await sealEdit(chu, ouest, open, { grants: [{ to: chu, mode: "editable" }] });
+  const edit = scripted.activity({ type: "Update", actor: chu.uri, object: edited, "hf:baseRevision": 1 });
+  assert.is(await effectOf(edit), "stale");
   assert.is(await readProject(ouest, String(object.id)), undefined);
+  forgotten.push(object);
   assert.not.ok((await ouest.rest.list("/platforms/recipients")).some(({ uri }) => uri === chu.uri));
+});
+
+test("its streams of events end when it leaves", async () => {
+  const gone = await joinPlatform(west, "listening");
+  await using stream = await openEventStream(west.origin, gone.rest);
+  await until("the stream", () => stream.status === 200);
+  assert.is((await gone.rest.call("DELETE", `/platforms/${gone.id}`)).status, 204);
+  await until("the end of the stream", () => stream.ended);
+});
+
+test("no node has kept what nobody there may read", async () => {
+  const nodes = [west, south];
+  await Promise.all(nodes.map((node) => node.stop()));
+  for (const node of nodes) {
+    const held = await node.query("select uri from objects where object is not null or owner_object is not null");
+    const uris = new Set(held.map(({ uri }) => uri));
+    const kept = forgotten.filter(({ id }) => uris.has(id) && !String(id).startsWith(`${node.origin}/projects/`));
+    assert.equal(
+      kept.map(({ id }) => id),
+      [],
+      node.origin,
+    );
+  }
+  await Promise.all(nodes.map((node) => node.start()));
+});
+
+test("peers that knew it are told: one that may not learn of it any more, and one that was no peer meanwhile", async () => {
+  const early = await joinPlatform(west, "known-early");
+  const late = await joinPlatform(west, "known-late");
+  await untilKnown(sud, early, late);
+  const knows = async ({ uri }: PlatformKeys) =>
+    (await sud.rest.list("/platforms/recipients")).some((one) => one.uri === uri);
+  const path = `/peers/${String((await findPeer(west, south.origin))?.id)}`;
+  await west.admin.ok("PATCH", path, { policy: { platforms: ["ouest"] } });
+  assert.is((await remove(west, early)).status, 204);
+  await until("the removal is known although the platform is hidden now", async () => !(await knows(early)));
+
+  await west.admin.ok("POST", `${path}/revoke`, {});
+  await until("both have ended it", async () => (await findPeer(south, west.origin))?.state === "revoked");
+  assert.is((await remove(west, late)).status, 204);
+  await makePeers(west, south);
+  await untilKnown(sud, ouest);
+  await until("the removal is known once they are peers again", async () => !(await knows(late)));
+  await west.admin.ok("PATCH", path, { policy: { platforms: "all" } });
+  await settle(west, south);
+  for (const { uri } of [early, late]) {
+    const told = (await actionsOf(south, "platform.removed")).filter(({ object }) => object === uri);
+    assert.is(told.length, 1, "once is enough");
+  }
 });
 
 test.run();
