@@ -112,7 +112,9 @@ async function startBalancer(origin: string, processes: readonly Slot[]): Promis
       [near, far],
       [far, near],
     ] as const) {
-      from.on("error", () => to.destroy());
+      from.on("error", () => {});
+      // What is left of the other side is not read any more once this one is gone, so it would never end by itself.
+      from.on("close", () => to.destroy());
       from.pipe(to);
     }
   });
