@@ -19,6 +19,9 @@ import {
   type NodeKeys,
   rotateNodeKeys,
 } from "./identity/node-keys.ts";
+import { createGroupCommit } from "./inbox/group-commit.ts";
+import { createLaneRouser, createPeerReader } from "./inbox/peer-reader.ts";
+import { createQuotas } from "./inbox/quotas.ts";
 import { admitInvited } from "./outbox/invitations.ts";
 import { drainLane, type LaneDependencies, releaseLanes, sweepLanes } from "./outbox/lanes.ts";
 import { createPeerKeyRefresh } from "./outbox/peer-keys.ts";
@@ -122,6 +125,10 @@ async function startNode(
   const eventWatch = createEventWatch({ database, signals, clock, onError });
   const dependencies: HttpDependencies = {
     ...peering,
+    readPeer: createPeerReader(database),
+    rouseLane: createLaneRouser(database, wake),
+    chargeQuota: createQuotas(keyValue),
+    commitActivity: createGroupCommit(shared),
     admitInvited: () => void admitInvited(peering).catch(onError),
     keyValue,
     log,

@@ -2,7 +2,6 @@
 
 import { Problem } from "../errors.ts";
 import { commitChange } from "../outbox/commit.ts";
-import { makeLaneDue } from "../outbox/lanes.ts";
 import { type BatchItem, splitBatch } from "../protocol/batches.ts";
 import { limits } from "../protocol/limits.ts";
 import { parseStrictJsonText } from "../protocol/strict-json.ts";
@@ -42,8 +41,15 @@ export async function receiveActivity(dependencies: InboxDependencies, request: 
     return found;
   });
   if (sender.from === "stranger") return {};
-  await wakeLane(dependencies, sender.peer.id);
-  return { receipt: await acceptFrom(dependencies, sender, request, { id: read.activity.id, read: () => read }) };
+  // Whatever becomes of what it sends, the peer is there: what waits for it is due.
+  await dependencies.rouseLane(sender.peer.id);
+  return {
+    receipt: await acceptFrom(dependencies, sender, request, {
+      id: read.activity.id,
+      octets: request.body.length,
+      read: () => read,
+    }),
+  };
 }
 
 /** What became of one activity of a batch: its receipt, or what it would have been refused with alone. */
@@ -67,14 +73,13 @@ export async function receiveBatch(
   const sender = await journalUnproved(dependencies, { request, signature }, () =>
     identifyInstance(dependencies, request, signature),
   );
-  await wakeLane(dependencies, sender.peer.id);
-  const results: BatchResult[] = [];
-  for (const { id, text } of items) {
-    const receiving = acceptFrom(dependencies, sender, request, { id, read: () => readItem(text) });
-    const [outcome] = await Promise.allSettled([receiving]);
-    results.push({ id, outcome });
-  }
-  return results;
+  // Whatever becomes of what it sends, the peer is there: what waits for it is due.
+  await dependencies.rouseLane(sender.peer.id);
+  const receiving = items.map(({ id, text }) =>
+    acceptFrom(dependencies, sender, request, { id, octets: text.length, read: () => readItem(text) }),
+  );
+  const outcomes = await Promise.allSettled(receiving);
+  return items.map(({ id }, at) => ({ id, outcome: outcomes[at] as BatchResult["outcome"] }));
 }
 
 /** An item, by the rules for an activity that comes alone. */
@@ -83,11 +88,6 @@ function readItem(text: BatchItem["text"]): ReadActivity {
     throw new Problem("too_large", `An activity has at most ${limits.peerActivityOctets} octets.`);
   }
   return readActivity(parseStrictJsonText(text));
-}
-
-/** The peer is there: what waits for it is due, whatever becomes of what it sends. */
-async function wakeLane({ database, wake }: InboxDependencies, peerId: string): Promise<void> {
-  if (await makeLaneDue(database.db, peerId)) wake(peerId);
 }
 
 /** A stranger's Follow is stored as it came; nothing is fetched before the administrator opens it. */

@@ -6,11 +6,16 @@ import { Problem } from "../errors.ts";
 import { readActivityBody } from "../outbox/deliveries.ts";
 import type { JsonObject } from "../protocol/objects.ts";
 import { countRefusal, recordRefusal } from "../registry/journal.ts";
-import { findPeer, type PeerRow } from "../registry/peers.ts";
+import type { PeerRow } from "../registry/peers.ts";
 import { readForPeer } from "../registry/project-views.ts";
 import { parseSignature } from "../signatures/policy.ts";
 import type { HttpRequest } from "../signatures/request.ts";
+import type { Database } from "../storage/database.ts";
 import { identifyInstance, readClaimedOrigin, requireHost, type VerifyDependencies } from "./verify.ts";
+
+export interface ServeDependencies extends VerifyDependencies {
+  readonly database: Database;
+}
 
 export interface ReadRequest extends HttpRequest {
   readonly address: string;
@@ -19,7 +24,7 @@ export interface ReadRequest extends HttpRequest {
 
 /** The object or activity of that URI, for the signer. @throws {Problem} `not_found` */
 export async function serveObject(
-  dependencies: VerifyDependencies,
+  dependencies: ServeDependencies,
   request: ReadRequest,
   uri: string,
 ): Promise<JsonObject> {
@@ -47,13 +52,13 @@ async function verifyReader(dependencies: VerifyDependencies, request: ReadReque
 }
 
 async function journalRefusal(
-  { database }: VerifyDependencies,
+  { database, readPeer }: ServeDependencies,
   request: ReadRequest,
   object: string,
   problem: Problem,
 ): Promise<void> {
   const claimed = readClaimedOrigin(request);
-  const peer = claimed === null ? undefined : await findPeer(database.db, claimed);
+  const peer = claimed === null ? undefined : await readPeer(claimed);
   const entry = { at: request.arrivedAt, actor: claimed, action: "object.refused", address: request.address };
   if (peer?.state === "approved") await recordRefusal(database.db, problem.code, { ...entry, object });
   else await countRefusal(database.db, problem.code, request.address, entry);

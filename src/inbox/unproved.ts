@@ -1,9 +1,9 @@
 /** Refusals of requests of which nobody knows who sent them: the signature proves nothing yet. */
 import { Problem } from "../errors.ts";
 import { countRefusal, recordRefusal } from "../registry/journal.ts";
-import { findPeer } from "../registry/peers.ts";
 import type { Database } from "../storage/database.ts";
 import type { KeyValue } from "../storage/key-value.ts";
+import type { ReadPeer } from "./peer-reader.ts";
 import { claimedOrigin, type InboxRequest, type ReadSignature } from "./verify.ts";
 
 export interface UnprovedRequest {
@@ -14,6 +14,7 @@ export interface UnprovedRequest {
 interface UnprovedDependencies {
   readonly database: Database;
   readonly keyValue: KeyValue;
+  readonly readPeer: ReadPeer;
 }
 
 /** Refusals in a peer's name, but without its signature, that one address is given entries for. */
@@ -38,14 +39,14 @@ export async function journalUnproved<T>(
  * as far as one address may go in a minute; all others are counted.
  */
 async function recordUnproved(
-  { database, keyValue }: UnprovedDependencies,
+  { database, keyValue, readPeer }: UnprovedDependencies,
   { request, signature }: UnprovedRequest,
   problem: Problem,
 ): Promise<void> {
   const { address, arrivedAt: at } = request;
   const claimed = claimedOrigin(signature);
   const entry = { at, action: "activity.refused", actor: null, address, data: { claimed } };
-  const peer = claimed === null ? undefined : await findPeer(database.db, claimed);
+  const peer = claimed === null ? undefined : await readPeer(claimed);
   const claimsPeer = peer?.state === "approved" || peer?.state === "pending_out";
   if (claimsPeer && (await keyValue.increment(`refused:${address}`, 60_000)) <= unprovedPerMinute) {
     await recordRefusal(database.db, problem.code, entry);

@@ -7,13 +7,13 @@ import type { RefreshPeerKeys } from "../outbox/peer-keys.ts";
 import { type Activity, parseActivity } from "../protocol/activities.ts";
 import { actorIds, originOf, splitKeyId } from "../protocol/ids.ts";
 import { parseStrictJson } from "../protocol/strict-json.ts";
-import { findPeer, type PeerRow } from "../registry/peers.ts";
+import type { PeerRow } from "../registry/peers.ts";
 import { findVerificationKey } from "../registry/pinned-keys.ts";
 import type { ParsedSignature } from "../signatures/parsed-signature.ts";
 import { parseSignature, requireSignature, verifyDigests, verifySignature } from "../signatures/policy.ts";
 import { type HttpRequest, readHeaderLines } from "../signatures/request.ts";
-import type { Database } from "../storage/database.ts";
 import { type Intent, readIntent } from "./intent.ts";
+import type { ReadPeer } from "./peer-reader.ts";
 
 /** A request to an inbox: the signed message as it came, from which address and when. */
 export interface InboxRequest extends HttpRequest {
@@ -60,7 +60,7 @@ export type Sender =
   | { readonly from: "stranger"; readonly follow: StrangersFollow };
 
 export interface VerifyDependencies {
-  readonly database: Database;
+  readonly readPeer: ReadPeer;
   readonly origin: string;
   readonly clockSkewSeconds: number;
   readonly refreshPeerKeys: RefreshPeerKeys;
@@ -113,7 +113,7 @@ export async function identifySender(
   const parsed = requireSignature(signature);
   const key = readKeyId(parsed);
   const from = originOf(key.actor);
-  const peer = await findPeer(dependencies.database.db, from);
+  const peer = await dependencies.readPeer(from);
 
   if (!peer || !mayPost(peer, intent)) {
     if (intent.kind !== "follow" || peer?.state === "suspended") throw new Problem("peer_not_approved");
@@ -143,7 +143,7 @@ export async function identifyInstance(
 ): Promise<PeerSender> {
   const parsed = requireSignature(signature);
   const { actor } = readKeyId(parsed);
-  const peer = await findPeer(dependencies.database.db, originOf(actor));
+  const peer = await dependencies.readPeer(originOf(actor));
   if (peer?.state !== "approved") throw new Problem("peer_not_approved");
   const known = await verifyByPeer(dependencies, request, { parsed, peer });
   if (actor !== actorIds.instance(peer.origin)) throw new Problem("actor_mismatch");

@@ -208,12 +208,12 @@ async function cutTimesBack(tx: Tx, now: Date): Promise<void> {
   await tx.update(lanes).set({ lockedBy: null, lockedUntil: null }).where(gt(lanes.lockedUntil, lease));
 }
 
-/** The peer has just talked to us: its lane is due at once. Returns whether it had been backing off. */
-export async function makeLaneDue(tx: Tx, peerId: string): Promise<boolean> {
+/** These peers have just talked to us: their lanes are due at once. Gives those that had been backing off. */
+export async function makeLanesDue(tx: Tx, peerIds: readonly string[]): Promise<readonly string[]> {
   const rows = await tx
     .update(lanes)
     .set({ failures: 0, nextAttemptAt: null })
-    .where(and(eq(lanes.peerId, peerId), sql`${lanes.failures} > 0`))
+    .where(and(inArray(lanes.peerId, [...peerIds]), gt(lanes.failures, 0)))
     .returning({ peerId: lanes.peerId });
-  return rows.length > 0;
+  return rows.map(({ peerId }) => peerId);
 }

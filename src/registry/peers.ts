@@ -67,6 +67,14 @@ export async function findPeer(tx: Tx, origin: string): Promise<PeerRow | undefi
   return row;
 }
 
+/** The peers of several origins, like `findPeer`. */
+export async function findPeersByOrigin(tx: Tx, origins: readonly string[]): Promise<readonly PeerRow[]> {
+  return await tx
+    .select()
+    .from(peers)
+    .where(inArray(peers.origin, [...origins]));
+}
+
 /** Peers among `origins` to which activities go: approved ones, and suspended ones, whose lane is held. */
 export async function findPeersOf(tx: Tx, origins: readonly string[]): Promise<readonly PeerRow[]> {
   if (origins.length === 0) return [];

@@ -7,7 +7,7 @@ import { openPglite } from "./pglite.ts";
 import { openPostgres } from "./postgres.ts";
 import type * as schema from "./schema.ts";
 
-export { isUnavailable, isUniqueViolation, sqlState } from "./sql-errors.ts";
+export { isLostRace, isUnavailable, isUniqueViolation, sqlState } from "./sql-errors.ts";
 
 /** A transaction, or the handle outside of one: what every function of the registry takes first. */
 export type Tx = PgDatabase<PgQueryResultHKT, typeof schema>;

@@ -52,10 +52,10 @@ export async function openLevelKeyValue(location: string, options: LevelKeyValue
     get: async (key) => (await readLive(key))?.value,
     set: (key, value, ttl) => inTurn(key, () => level.put(key, { value, expires: expiry(ttl) })),
     delete: (key) => inTurn(key, () => level.del(key)),
-    increment: (key, ttl) =>
+    increment: (key, ttl, by = 1) =>
       inTurn(key, async () => {
         const entry = await readLive(key);
-        const count = Number(entry?.value ?? 0) + 1;
+        const count = Number(entry?.value ?? 0) + by;
         await level.put(key, { value: String(count), expires: entry === undefined ? expiry(ttl) : entry.expires });
         return count;
       }),

@@ -35,9 +35,9 @@ export function createMemoryKeyValue({ clock, mostKeys = 100_000 }: MemoryKeyVal
     get: async (key) => readLive(key)?.value,
     set: async (key, value, ttl) => put(key, { value, expires: expiry(ttl) }),
     delete: async (key) => void entries.delete(key),
-    async increment(key, ttl) {
+    async increment(key, ttl, by = 1) {
       const entry = readLive(key);
-      const count = Number(entry?.value ?? 0) + 1;
+      const count = Number(entry?.value ?? 0) + by;
       put(key, { value: String(count), expires: entry === undefined ? expiry(ttl) : entry.expires });
       return count;
     },

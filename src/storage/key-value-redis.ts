@@ -12,8 +12,8 @@ export interface RedisKeyValueOptions {
 
 /** Counts up and opens the window in one step: a count without an end would never be one again. */
 const incrementScript = `
-  local count = redis.call('INCR', KEYS[1])
-  if count == 1 or redis.call('PTTL', KEYS[1]) == -1 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
+  local count = redis.call('INCRBY', KEYS[1], ARGV[2])
+  if count == tonumber(ARGV[2]) or redis.call('PTTL', KEYS[1]) == -1 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
   return count`;
 
 /**
@@ -52,10 +52,10 @@ export function createRedisKeyValue(redis: OpenRedis, { clock, prefix }: RedisKe
         async () => void (await client.del(prefix + key)),
         () => alone.delete(key),
       ),
-    increment: (key, ttl) =>
+    increment: (key, ttl, by = 1) =>
       ask(
-        async () => Number(await client.eval(incrementScript, 1, prefix + key, Math.max(1, Math.round(ttl)))),
-        () => alone.increment(key, ttl),
+        async () => Number(await client.eval(incrementScript, 1, prefix + key, Math.max(1, Math.round(ttl)), by)),
+        () => alone.increment(key, ttl, by),
       ),
     [Symbol.asyncDispose]: () => alone[Symbol.asyncDispose](),
   };

@@ -9,7 +9,7 @@ export interface KeyValue extends AsyncDisposable {
   delete(key: string): Promise<void>;
   /**
    * Counts one up and returns the count: a window that the first call opens for `ttlMilliseconds` and later ones do not
-   * prolong. Calls side by side each get a number of their own.
+   * prolong. Calls side by side each get a number of their own. `by` counts several at once.
    */
-  increment(key: string, ttlMilliseconds: number): Promise<number>;
+  increment(key: string, ttlMilliseconds: number, by?: number): Promise<number>;
 }

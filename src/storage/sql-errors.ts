@@ -12,6 +12,11 @@ export function isUniqueViolation(error: unknown, constraint?: string): boolean 
   return constraint === undefined || [...causes(error)].some((cause) => cause.constraint === constraint);
 }
 
+/** Did the statement lose against another transaction, or wait too long for it? Tried again it may go through. */
+export function isLostRace(error: unknown): boolean {
+  return ["40001", "40P01", "55P03"].includes(sqlState(error) ?? "");
+}
+
 /** SQLSTATEs that pass: connection lost, out of resources, out of time, shutting down, storage failing, read-only, lost races. */
 const passingStates = /^(08...|53...|57014|57P0.|58...|25006|25P03|40001|40P01|55P03)$/;
 const passingCodes = new Set([

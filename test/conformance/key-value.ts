@@ -57,7 +57,9 @@ export function describeKeyValue(test: Suite, { open, advance }: KeyValueFixture
     assert.is(await store.increment("n", 5_000), 1);
     assert.is(await store.increment("n", 5_000), 2);
     assert.is(await store.increment("other", 5_000), 1);
-    assert.is(await store.get("n"), "2");
+    assert.is(await store.increment("n", 5_000, 3), 5);
+    assert.is(await store.increment("several", 5_000, 4), 4);
+    assert.is(await store.get("n"), "5");
   });
 
   test("ends a window when the first call said, however often it is called", async () => {

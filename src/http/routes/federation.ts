@@ -7,7 +7,6 @@ import { serveObject } from "../../inbox/serve.ts";
 import { type InboxRequest, readClaimedOrigin } from "../../inbox/verify.ts";
 import { activityMediaType } from "../../protocol/activities.ts";
 import { limits } from "../../protocol/limits.ts";
-import { findPeer } from "../../registry/peers.ts";
 import { findLocalByHandle } from "../../registry/platforms.ts";
 import type { HttpRequest } from "../../signatures/request.ts";
 import { isActivityType, readBody, requireMediaType } from "../body.ts";
@@ -77,7 +76,9 @@ function answerItem({ id, outcome }: BatchResult, { log, onInboxAnswer }: HttpDe
 async function readInboxRequest(ctx: Context, dependencies: HttpDependencies, octets: number): Promise<InboxRequest> {
   requireMediaType(ctx, isActivityType);
   const request = readRequestHead(ctx);
-  const body = await readBody(ctx, (await isFromPeer(dependencies, request)) ? octets : limits.activityOctets);
+  const isSmall = Number(ctx.get("content-length") || Number.NaN) <= limits.activityOctets;
+  const greatest = isSmall || !(await isFromPeer(dependencies, request)) ? limits.activityOctets : octets;
+  const body = await readBody(ctx, greatest);
   return { ...request, body, address: dependencies.readAddress(ctx.req), arrivedAt: dependencies.clock() };
 }
 
@@ -90,8 +91,8 @@ function readRequestHead(ctx: Context): HttpRequest {
 }
 
 /** An approved peer may send more than a stranger; the signature that comes to prove it is judged later. */
-async function isFromPeer({ database }: HttpDependencies, request: HttpRequest): Promise<boolean> {
+async function isFromPeer({ readPeer }: HttpDependencies, request: HttpRequest): Promise<boolean> {
   const origin = readClaimedOrigin(request);
-  const peer = origin === null ? undefined : await findPeer(database.db, origin);
+  const peer = origin === null ? undefined : await readPeer(origin);
   return peer?.state === "approved";
 }

@@ -1,0 +1,74 @@
+/** What is cheaper done together: calls that come while a run is under way wait, and go together in the next one. */
+import { Problem } from "../errors.ts";
+
+export interface GatherOptions<Item, Result> {
+  /** Does all of them and gives a result for each, in order. What it throws is thrown to every one of them. */
+  readonly run: (items: readonly Item[]) => Promise<readonly (Result | PromiseLike<Result>)[]>;
+  /** How many go together. */
+  readonly most?: number;
+  /** What may wait or run at a time, in all; no bound where it is absent. */
+  readonly bound?: { readonly weighs: (item: Item) => number; readonly greatest: number };
+}
+
+interface Waiting<Item, Result> {
+  readonly item: Item;
+  readonly resolve: (result: Result | PromiseLike<Result>) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** How long what comes later waits for a run that is slow, before its own begins beside it, milliseconds. */
+const patience = 100;
+
+/**
+ * A call's run begins after the call, so what it reads is not older than the call.
+ * The call throws {Problem} `unavailable` where the bound is reached: refusing costs less than memory without end.
+ */
+export function createGathering<Item, Result>({
+  run,
+  most = 100,
+  bound,
+}: GatherOptions<Item, Result>): (item: Item) => Promise<Result> {
+  const waiting: Waiting<Item, Result>[] = [];
+  let running = false;
+  let weight = 0;
+
+  const runTogether = async (group: readonly Waiting<Item, Result>[]): Promise<void> => {
+    try {
+      const results = await run(group.map(({ item }) => item));
+      for (const [at, { resolve }] of group.entries()) resolve(results[at] as Result);
+    } catch (error) {
+      for (const { reject } of group) reject(error);
+    }
+  };
+  const runAll = async (): Promise<void> => {
+    running = true;
+    while (waiting.length > 0) await untilSlow(runTogether(waiting.splice(0, most)));
+    running = false;
+  };
+
+  return async (item) => {
+    const itsWeight = bound?.weighs(item) ?? 0;
+    if (bound && weight + itsWeight > bound.greatest) {
+      throw new Problem("unavailable", "Too much is waiting to be stored; try again in a moment.", { retry_after: 2 });
+    }
+    weight += itsWeight;
+    try {
+      return await new Promise<Result>((resolve, reject) => {
+        waiting.push({ item, resolve, reject });
+        // What else came in this turn of the event loop goes along.
+        if (!running && waiting.length === 1) setImmediate(() => void runAll());
+      });
+    } finally {
+      weight -= itsWeight;
+    }
+  };
+}
+
+async function untilSlow(run: Promise<void>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const slow = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, patience);
+  });
+  await Promise.race([run, slow]);
+  clearTimeout(timer);
+}
