@@ -1,6 +1,6 @@
 /** A node, wired from its configuration: the only place that knows all parts. */
 import { randomBytes } from "node:crypto";
-import { chmod, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readFile, rm } from "node:fs/promises";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import type { Config } from "./config.ts";
@@ -32,6 +32,7 @@ import { createEventWatch } from "./registry/event-watch.ts";
 import { listLanes } from "./registry/peer-views.ts";
 import { countUnnumbered, createSequencer, journalSignal, sequenceJournal } from "./registry/sequencer.ts";
 import { type Database, openDatabase } from "./storage/database.ts";
+import { writeWhole } from "./storage/whole-file.ts";
 import { openStores } from "./stores.ts";
 import { createLog, type Log } from "./telemetry/log.ts";
 import { createMetrics, createMetricsServer } from "./telemetry/metrics.ts";
@@ -257,7 +258,7 @@ async function ensureAdministrator(database: Database, config: Config, now: Date
     await database.transaction(async (tx) => {
       if (!(await mayCreateFirst(tx))) return;
       const password = config.adminPassword ?? randomBytes(18).toString("base64url");
-      if (config.adminPassword === undefined) await writeFile(path, `${password}\n`, { mode: 0o600 });
+      if (config.adminPassword === undefined) await writeWhole(path, `${password}\n`);
       await createFirstAdministrator(tx, password, now);
     });
   }

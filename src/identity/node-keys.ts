@@ -1,7 +1,7 @@
 /** The node's own keys, and the record of who this node is (docs/protocol.md, "Identifiers and documents"). */
 import { createPrivateKey, createPublicKey, generateKeyPair, type KeyObject } from "node:crypto";
-import { open, readFile, rename, rm } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { promisify } from "node:util";
 import { parseCompactJws } from "../crypto/jws.ts";
 import { encodeMultikey, type PrivateJwk, type PublicJwk, parsePublicJwk, thumbprint } from "../crypto/keys.ts";
@@ -10,6 +10,7 @@ import { ConcordatError } from "../errors.ts";
 import { assertStrongKey } from "../signatures/strong-key.ts";
 import type { Tx } from "../storage/database.ts";
 import { nodes } from "../storage/schema.ts";
+import { writeWhole } from "../storage/whole-file.ts";
 
 export interface NodeKeys {
   /** Signs draft-cavage requests; named `#main-key`. */
@@ -123,28 +124,6 @@ async function makeSecret(): Promise<string> {
     rsa: rsa.privateKey.export({ format: "pem", type: "pkcs8" }).toString(),
     ed25519: ed25519.privateKey.export({ format: "jwk" }),
   });
-}
-
-/** All of it or nothing: a crash in the middle leaves no half file under the name. */
-async function writeWhole(path: string, text: string): Promise<void> {
-  const unfinished = `${path}.new`;
-  // What a start before this one left may be readable by others, and opening it would keep that.
-  await rm(unfinished, { force: true });
-  const file = await open(unfinished, "wx", 0o600);
-  try {
-    await file.writeFile(text);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await rename(unfinished, path);
-  // The name, too, must be on the disk before the database records these keys.
-  const folder = await open(dirname(path), "r");
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
 }
 
 function parseNodeKeys(text: string, place: string): NodeKeys {

@@ -1,5 +1,7 @@
 /** Access tokens of the REST API: JWTs of at most 15 minutes, signed by the node (docs/protocol.md, "Platform and administrator API"). */
+
 import { importJWK, jwtVerify, SignJWT } from "jose";
+import { limits } from "../protocol/limits.ts";
 import type { NodeKeys } from "./node-keys.ts";
 
 const type = "at+jwt";
@@ -38,8 +40,10 @@ export async function verifyAccessToken(
       issuer: origin,
       audience: origin,
       currentDate: now,
-      requiredClaims: ["sid", "sub", "exp"],
+      requiredClaims: ["sid", "sub", "exp", "iat"],
     });
+    // Issued while the clock was ahead, it would be good for longer than any token is.
+    if (Number(payload.iat) > now.getTime() / 1000 + limits.clockSkew) return null;
     return typeof payload.sid === "string" ? { sessionId: payload.sid, subject: payload.sub ?? "" } : null;
   } catch {
     return null;

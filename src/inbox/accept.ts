@@ -44,9 +44,10 @@ export async function acceptFrom(
 ): Promise<string> {
   let actor = sender.signer;
   try {
+    // Also what cannot be read counts: a refusal costs as much as an activity.
+    await dependencies.chargeQuota(sender.peer, arrivedAt);
     const sent = read();
     actor = sent.activity.actor;
-    await dependencies.chargeQuota(sender.peer, arrivedAt);
     const verified = authoriseActivity(sent, sender);
     const digest = digestJson(verified.activity.whole);
     return await dependencies.commitActivity({ verified, digest, arrivedAt, octets });

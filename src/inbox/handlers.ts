@@ -5,7 +5,9 @@ import { readInstanceActor } from "../identity/remote-actors.ts";
 import { appendAnnouncements, cancelDeliveriesTo } from "../outbox/append.ts";
 import { introducePlatforms } from "../outbox/directory.ts";
 import { acceptFollow, endPeering, repeatAccept } from "../outbox/peering.ts";
+import { type Activity, protocolVersion } from "../protocol/activities.ts";
 import { actorIds, mintedAt, originOf } from "../protocol/ids.ts";
+import type { Project } from "../protocol/objects.ts";
 import { system } from "../registry/caller.ts";
 import { storeBundleItems } from "../registry/key-bundles.ts";
 import { pinRotatedKeys } from "../registry/peer-pins.ts";
@@ -54,17 +56,23 @@ const follow: Handler<"follow"> = async (tx, context, { activity, peer }, intent
   return { effect: "applied", lanes: await acceptFollow(tx, context, context.keys, approved, activity.id) };
 };
 
-const accept: Handler<"accept"> = async (tx, context, { peer }, intent) => {
+/** A newer protocol may accept, reject and undo what is no Follow. @throws {Problem} `state_conflict` */
+function otherFollow({ protocol }: Activity, detail: string): Effect {
+  if (protocol > protocolVersion) return { effect: "unhandled" };
+  throw new Problem("state_conflict", detail);
+}
+
+const accept: Handler<"accept"> = async (tx, context, { activity, peer }, intent) => {
   const row = await readPeerRow(tx, peer.id);
-  if (intent.follow !== row.followOut) throw new Problem("state_conflict", "That is not the Follow that we sent.");
+  if (intent.follow !== row.followOut) return otherFollow(activity, "That is not the Follow that we sent.");
   if (row.state === "approved") return applied;
   const approved = await confirmPeer(tx, system, row, { now: context.now });
   return { effect: "applied", lanes: await introducePlatforms(tx, context, context.keys, approved) };
 };
 
-const reject: Handler<"reject"> = async (tx, context, { peer }, intent) => {
+const reject: Handler<"reject"> = async (tx, context, { activity, peer }, intent) => {
   const row = await readPeerRow(tx, peer.id);
-  if (intent.follow !== row.followOut) throw new Problem("state_conflict", "That is not the Follow that we sent.");
+  if (intent.follow !== row.followOut) return otherFollow(activity, "That is not the Follow that we sent.");
   // Of a Follow that was accepted before, a Reject ends the peering.
   if (row.state === "approved") await endPeering(tx, system, row, context.now);
   else await rejectPeer(tx, system, row, context.now);
@@ -72,9 +80,9 @@ const reject: Handler<"reject"> = async (tx, context, { peer }, intent) => {
 };
 
 /** The follower ends the peering. */
-const undo: Handler<"undo"> = async (tx, context, { peer }, intent) => {
+const undo: Handler<"undo"> = async (tx, context, { activity, peer }, intent) => {
   const row = await readPeerRow(tx, peer.id);
-  if (intent.follow !== row.followIn) throw new Problem("state_conflict", "That is not the Follow that we accepted.");
+  if (intent.follow !== row.followIn) return otherFollow(activity, "That is not the Follow that we accepted.");
   await endPeering(tx, system, row, context.now);
   return applied;
 };
@@ -83,7 +91,13 @@ const directory: Handler<"directory"> = async (tx, { origin, now }, { activity, 
   if (activity.actor === peer.actorUri) return await repin(tx, peer, activity.object, now);
   const { handle, name } = intent;
   if (!(await upsertRemotePlatform(tx, { uri: activity.actor, handle, name }, now))) return { effect: "stale" };
-  await storeBundleItems(tx, { items: intent.bundles, sender: peer.origin, home: origin, now });
+  await storeBundleItems(tx, {
+    items: intent.bundles,
+    about: [activity.actor],
+    sender: peer.origin,
+    home: origin,
+    now,
+  });
   return applied;
 };
 
@@ -97,15 +111,24 @@ async function repin(tx: Tx, peer: PeerRow, document: unknown, now: Date): Promi
   return applied;
 }
 
+/** Of whom bundles may travel beside a project; its last editor is one of its grantees. */
+const partiesOf = (project: Project) => [project.attributedTo, ...project["hf:grants"].map(({ platform }) => platform)];
+
 const project: Handler<"project"> = async (tx, { origin, now }, { activity, peer }, intent) => {
   const { value } = intent.judged;
   if (originOf(value.id) !== peer.origin)
     throw new Problem("foreign_id", "The object's id is not on its owner's origin.");
-  await storeBundleItems(tx, { items: intent.bundles, sender: peer.origin, home: origin, now });
+  await storeBundleItems(tx, {
+    items: intent.bundles,
+    about: partiesOf(value),
+    sender: peer.origin,
+    home: origin,
+    now,
+  });
   return await receiveProject(tx, activity.actor, intent.judged, {
     protocol: activity.protocol,
     // By its sender's clock, since what is sealed follows from that one.
-    sentAt: mintedAt(activity.id) ?? now,
+    sentAt: new Date(Math.min((mintedAt(activity.id) ?? now).getTime(), now.getTime())),
     now,
   });
 };
@@ -115,7 +138,13 @@ const edit: Handler<"edit"> = async (tx, { origin, now }, { activity, peer }, in
   const { value } = intent.judged;
   if (originOf(value.id) !== origin) throw new Problem("foreign_id", "An edit goes to the node of the object's owner.");
   if (await isRemoved(tx, activity.actor)) return { effect: "stale" };
-  await storeBundleItems(tx, { items: intent.bundles, sender: peer.origin, home: origin, now });
+  await storeBundleItems(tx, {
+    items: intent.bundles,
+    about: partiesOf(value),
+    sender: peer.origin,
+    home: origin,
+    now,
+  });
   const { baseRevision, judged } = intent;
   const written = await receiveEdit(tx, activity.actor, judged, { baseRevision, protocol: activity.protocol, now });
   const { lanes } = await appendAnnouncements(tx, { origin, now }, written.announcements);

@@ -1,7 +1,7 @@
 /** What an activity asks for, read before anybody is asked who sent it: faults of shape are found here. */
 import { z } from "zod";
 import { Problem } from "../errors.ts";
-import type { Activity } from "../protocol/activities.ts";
+import { type Activity, protocolVersion } from "../protocol/activities.ts";
 import {
   idOf,
   isJsonObject,
@@ -43,17 +43,30 @@ const directorySchema = z.looseObject({
 
 const removeSchema = z.looseObject({ "hf:revision": revisionSchema });
 
-/** @throws {Problem} `malformed_activity`, `malformed_id` */
+/**
+ * Under a newer protocol than ours, a shape that we do not know is one that we do not handle.
+ * @throws {Problem} `malformed_activity`, `malformed_id`
+ */
 export function readIntent(activity: Activity): Intent {
+  try {
+    return readKnown(activity);
+  } catch (error) {
+    const isShape = error instanceof Problem && error.code === "malformed_activity";
+    if (isShape && activity.protocol > protocolVersion) return unhandled;
+    throw error;
+  }
+}
+
+function readKnown(activity: Activity): Intent {
   switch (activity.type) {
     case "Follow":
       return { kind: "follow", object: requireId(activity, "object") };
     case "Accept":
-      return { kind: "accept", follow: requireId(activity, "object") };
+      return readPeering(activity, "accept");
     case "Reject":
-      return { kind: "reject", follow: requireId(activity, "object") };
+      return readPeering(activity, "reject");
     case "Undo":
-      return { kind: "undo", follow: requireId(activity, "object") };
+      return readPeering(activity, "undo");
     case "Create":
       return isProject(activity.object) ? readProject(activity, activity.object) : unhandled;
     case "Update":
@@ -77,6 +90,13 @@ export function readIntent(activity: Activity): Intent {
     default:
       return unhandled;
   }
+}
+
+/** About a Follow, as far as can be seen: what is undone or accepted besides is nothing between nodes. */
+function readPeering(activity: Activity, kind: "accept" | "reject" | "undo"): Intent {
+  const follow = requireId(activity, "object");
+  const types = typesOf(activity.object);
+  return types.length > 0 && !types.includes("Follow") ? unhandled : { kind, follow };
 }
 
 function isProject(object: JsonObject | null): object is JsonObject {

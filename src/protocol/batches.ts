@@ -1,5 +1,6 @@
 /** Batches: several activities in one request, as a JSON array (docs/protocol.md, "Delivery"). */
 import { Problem } from "../errors.ts";
+import { isCanonicalId } from "./ids.ts";
 import { limits } from "./limits.ts";
 import { isJsonObject } from "./objects.ts";
 import { decodeUtf8 } from "./strict-json.ts";
@@ -26,9 +27,10 @@ export function splitBatch(octets: Uint8Array): readonly BatchItem[] {
   return values.map((value, at) => ({ id: claimedId(value), text: texts[at] ?? "" }));
 }
 
+/** Nothing but an id: it goes into answers and journal before the item is judged. */
 function claimedId(value: unknown): string | null {
   const id = isJsonObject(value) ? value.id : null;
-  return typeof id === "string" && id.length <= limits.idCharacters ? id : null;
+  return typeof id === "string" && isCanonicalId(id) ? id : null;
 }
 
 function parseArray(text: string): readonly unknown[] {

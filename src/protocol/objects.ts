@@ -44,15 +44,18 @@ const ordered = (from: string | undefined, to: string | undefined) =>
 export const entityItemSchema = z.strictObject({
   name: nameSchema(),
   type: nameSchema(100).optional(),
-  ror: z.string().max(200).optional(),
-  finess: z.string().max(50).optional(),
+  ror: nameSchema(200).optional(),
+  finess: nameSchema(50).optional(),
 });
 
 export const frameworkItemSchema = z
   .strictObject({
     kind: z.enum(frameworkKinds),
     name: nameSchema(),
-    url: z.url().max(limits.idCharacters).optional(),
+    url: z
+      .url({ protocol: /^https?$/ })
+      .max(limits.idCharacters)
+      .optional(),
     reference: nameSchema().optional(),
     validFrom: dateSchema.optional(),
     validUntil: dateSchema.optional(),

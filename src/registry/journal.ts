@@ -45,12 +45,16 @@ function digestContent(salt: string, content: Content): string {
   return sha256(`${salt}.${canonicalJson(content)}`);
 }
 
+/** What no database gives back as it was written would break the chain: NUL and lone surrogates. */
+const storable = (text: string | null | undefined) =>
+  text?.replaceAll("\0", "\ufffd").replace(/\p{Surrogate}/gu, "\ufffd") ?? null;
+
 function rowOf(entry: JournalEntry, outcome: "ok" | "refused", code: string | null) {
   const content: Content = {
     at: entry.at.toISOString(),
-    actor: entry.actor,
+    actor: storable(entry.actor),
     action: entry.action,
-    object: entry.object ?? null,
+    object: storable(entry.object),
     outcome,
     code,
     address: entry.address ?? null,

@@ -25,6 +25,8 @@ export const fingerprintOfKid = fingerprintOfThumbprint;
  * the identity: a hundred is fifty such changes, a thousand is what fits into the largest activity beside its grantees.
  */
 const bundlesPerItem = 100;
+/** Refused items of one activity that are looked at. */
+const refusalsPerActivity = 20;
 const bundlesPerActivity = 1000;
 
 const seconds = (now: Date) => Math.floor(now.getTime() / 1000);
@@ -224,33 +226,57 @@ export async function storeBundleItems(
   tx: Tx,
   {
     items,
+    about,
     sender,
     home,
     now,
-  }: { readonly items: readonly unknown[]; readonly sender: string; readonly home: string; readonly now: Date },
+  }: {
+    readonly items: readonly unknown[];
+    /** Platforms elsewhere of which they may be; others are left out unseen. */
+    readonly about: readonly string[];
+    readonly sender: string;
+    readonly home: string;
+    readonly now: Date;
+  },
 ): Promise<void> {
+  const awaited = new Set(about);
   let judged = 0;
+  let refused = 0;
   for (const item of items) {
+    // Whoever sends so many does not mean well, and each costs a judgement and an entry.
+    if (refused === refusalsPerActivity) return;
     const actor = isJsonObject(item) && typeof item.actor === "string" && isCanonicalId(item.actor) ? item.actor : null;
     if (actor === null) continue;
     const origin = originOf(actor);
+    if (origin !== sender && !awaited.has(actor)) continue;
     if (origin === home || (origin !== sender && (await isPeer(tx, origin)))) continue;
     const bundles = (item as JsonObject).bundles;
     const offered = Array.isArray(bundles) ? (bundles as unknown[]) : [];
     if (offered.length > Math.min(bundlesPerItem, bundlesPerActivity - judged)) {
       await refuseItem(tx, actor, "bundles_too_many", now);
+      refused += 1;
       continue;
     }
     judged += offered.length;
-    await storeBundleItem(tx, actor, { item, offered }, now);
+    if (!(await storeBundleItem(tx, actor, { item, offered }, now))) refused += 1;
   }
+}
+
+/**
+ * Forgets what others have said of the platforms of an origin that becomes a peer: from now on it speaks for them
+ * itself, and hearsay must not stand against its word.
+ */
+export async function forgetHearsay(tx: Tx, origin: string): Promise<void> {
+  const theirs = tx.select({ uri: platforms.uri }).from(platforms).where(eq(platforms.homeOrigin, origin));
+  await tx.delete(keyBundles).where(inArray(keyBundles.platformUri, theirs));
+  await tx.update(platforms).set({ membership: null, membershipIat: null }).where(eq(platforms.homeOrigin, origin));
 }
 
 async function isPeer(tx: Tx, origin: string): Promise<boolean> {
   const [row] = await tx
     .select({ id: peers.id })
     .from(peers)
-    .where(and(eq(peers.origin, origin), eq(peers.state, "approved")));
+    .where(and(eq(peers.origin, origin), inArray(peers.state, ["approved", "suspended"])));
   return row !== undefined;
 }
 
@@ -258,26 +284,29 @@ async function refuseItem(tx: Tx, actor: string, reason: string, now: Date): Pro
   await recordRefusal(tx, reason, { at: now, actor, action: "bundle.refused", audience: [administrators] });
 }
 
+/** False when it was refused. */
 async function storeBundleItem(
   tx: Tx,
   actor: string,
   { item, offered }: { readonly item: unknown; readonly offered: readonly unknown[] },
   now: Date,
-): Promise<void> {
+): Promise<boolean> {
   const [platform] = await tx.select().from(platforms).where(eq(platforms.uri, actor));
   const known = await readKnown(tx, actor, offered);
   const heldIat = platform?.membershipIat ?? null;
   const verdict = await judgeBundleItem({ known, item, actor, heldIat, now: seconds(now) });
   if (!verdict.accepted) {
     await refuseItem(tx, actor, verdict.reason, now);
-    return;
+    return false;
   }
   await ensurePlatform(tx, actor, now);
   await storeBundles(tx, actor, verdict.bundles, now);
   const { membership, iat: membershipIat } = verdict.membership;
   await tx.update(platforms).set({ membership, membershipIat }).where(eq(platforms.uri, actor));
-  if (verdict.bundles.every(({ accepted }) => accepted.known)) return;
-  await recordEffects(tx, { at: now, actor, action: "bundle.changed", object: actor });
+  if (verdict.bundles.some(({ accepted }) => !accepted.known)) {
+    await recordEffects(tx, { at: now, actor, action: "bundle.changed", object: actor });
+  }
+  return true;
 }
 
 /** A platform that is known by its keys alone: its node is no peer of ours, but it shares an object with one of ours. */

@@ -16,6 +16,7 @@ import {
 } from "../storage/schema.ts";
 import { type Caller, nameCaller } from "./caller.ts";
 import { administrators, recordEffects } from "./journal.ts";
+import { forgetHearsay } from "./key-bundles.ts";
 
 export type PeerRow = typeof peers.$inferSelect;
 
@@ -276,6 +277,7 @@ async function setApproved(
 ): Promise<PeerRow> {
   const change = { state: "approved" as const, approvedAt: now, ...(followIn === undefined ? {} : { followIn }) };
   await tx.update(peers).set(change).where(eq(peers.id, row.id));
+  await forgetHearsay(tx, row.origin);
   await journalPeer(tx, caller, "peer.approved", row.origin, now);
   return { ...row, ...change };
 }

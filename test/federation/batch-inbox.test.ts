@@ -53,6 +53,28 @@ test("answers each activity in order, with a receipt that verifies", async () =>
   }
 });
 
+test("takes an id for one only where it is one: what no database keeps does not come into the journal", async () => {
+  const items = ["a\ud800b", "a\u0000b", "\u001b[2J"].map((id) => JSON.stringify({ id })).join(",");
+  const results = resultsOf(await postBatch([], { body: `[${items}]` }));
+  assert.equal(
+    results.map(({ id, status }) => [id, status]),
+    [
+      [null, 400],
+      [null, 400],
+      [null, 400],
+    ],
+  );
+  assert.is((await node.admin.ok("GET", "/audit/verification")).verified, true);
+});
+
+test("what cannot be read counts against the quota", async () => {
+  const { id } = (await findPeer(node, peer.origin)) as Json;
+  const set = (per_minute: number | null) => node.admin.ok("PATCH", `/peers/${String(id)}`, { policy: { per_minute } });
+  await set(0);
+  assert.equal(codesOf(await postBatch([1, 2])), ["429 rate_limited", "429 rate_limited"]);
+  await set(null);
+});
+
 test("lets one bad activity hold none of the others, and journals each refusal once", async () => {
   const foreign = note({ id: "http://127.0.0.1:9/activities/1" });
   const malformed = note({ type: 1 });

@@ -97,11 +97,17 @@ test("of an activity full of bundles 1,000 are judged, the items after them are 
   assert.equal(await refusals(), ["p0 bundles_too_many", ...added]);
 });
 
+test("of an activity full of bad items twenty are looked at", async () => {
+  const items = Array.from({ length: 1_000 }, (_, at) => ({ actor: platformUri(100 + at) }));
+  assert.is(await introduce(20, items), "applied");
+  assert.is((await refusals()).length, 23);
+});
+
 test("a history that grew beyond one item goes on from its newest", async () => {
   assert.is(await introduce(1, [await itemOf(platformUri(1), chain.slice(99, 199))]), "applied");
   assert.is(await introduce(1, [await itemOf(platformUri(1), [chain[0] as Json, ...chain.slice(198)])]), "applied");
   assert.is(await bundlesOf(1), 200);
-  assert.is((await refusals()).length, 3);
+  assert.is((await refusals()).length, 23);
 });
 
 test.run();

@@ -8,6 +8,7 @@ import {
   makePlatformKeys,
   type PlatformKeys,
   readProject,
+  sealEdit,
   sealNext,
   sealProject,
   type TestPlatform,
@@ -286,6 +287,45 @@ export function testRefusedActivities(form: SignatureForm): void {
 
   test("types that nobody handles are kept with a receipt and have no effect", async () => {
     assert.is(payloadOf(await send(peer.activity({ type: "Arrive", object: `${peer.origin}/x` }))).effect, "unhandled");
+  });
+  test("what is undone, accepted or rejected besides a Follow has no effect; a Follow that is not ours is refused", async () => {
+    for (const type of ["Undo", "Accept", "Reject"]) {
+      const object = { id: `${peer.origin}/likes/1`, type: "Like", actor: peer.actor };
+      assert.is(payloadOf(await send(peer.activity({ type, object }))).effect, "unhandled");
+      const other = await send(peer.activity({ type, object: { ...object, type: "Follow" } }));
+      assert.equal([other.status, other.body.code], [409, "state_conflict"]);
+      // A newer protocol may accept and undo more than we know of.
+      const tomorrow = peer.activity({ type, object: object.id, "hf:protocol": 2 });
+      assert.is(payloadOf(await send(tomorrow)).effect, "unhandled");
+    }
+  });
+  test("a shape that only a newer protocol knows has no effect, and at our own it is refused", async () => {
+    const remove = { type: "Remove", actor: chu.uri, object: reader.uri, target: `${peer.origin}/collections/1` };
+    assert.is(payloadOf(await send(peer.activity({ ...remove, "hf:protocol": 2 }))).effect, "unhandled");
+    assert.is((await send(peer.activity(remove))).body.code, "malformed_activity");
+  });
+  test("an owner's revision that comes behind a grantee's edit is kept beside it, for vaults without history", async () => {
+    const grants = [{ to: reader }, { to: clinic, mode: "editable" as const }];
+    const first = await sealProject(chu, { code: "T", grants });
+    const edited = await sealEdit(clinic, chu, first, { grants });
+    assert.is(payloadOf(await send(create(edited, { type: "Update" }))).effect, "applied");
+    assert.is((await readProject(reader, String(first.id)))?.owner_object, undefined);
+    assert.is(payloadOf(await send(create(first))).effect, "stale");
+    const shown = await readProject(reader, String(first.id));
+    assert.equal([shown?.object, shown?.owner_object], [edited, first]);
+  });
+  test("a proof or a signature inside the body is no signature of the request", async () => {
+    for (const inside of [
+      { proof: { type: "DataIntegrityProof", cryptosuite: "eddsa-jcs-2022", proofValue: "z1" } },
+      { signature: { type: "RsaSignature2017", creator: peer.keyId, signatureValue: "AAAA" } },
+    ]) {
+      const activity = peer.activity({ type: "Like", object: `${peer.origin}/notes/1`, ...inside });
+      const unsigned = await send(activity, { unsigned: true });
+      assert.equal([unsigned.status, unsigned.body.code], [401, "signature_missing"]);
+      assert.is((await send(activity)).status, 202);
+    }
+    assert.ok(peer.arrivals.length > 0);
+    assert.not.ok(peer.arrivals.some(({ activity }) => "proof" in activity || "signature" in activity));
   });
 
   const payloadOf = ({ body }: Answer): Json =>

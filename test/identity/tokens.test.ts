@@ -29,6 +29,12 @@ test.before(async () => {
   otherKeys = await makeKeys();
 });
 
+test("one that was issued while the clock was ahead is not good for longer", async () => {
+  const text = await issue(200_000);
+  assert.ok(await check(text));
+  assert.is(await check(text, later(-86_400)), null);
+});
+
 const later = (seconds: number) => new Date(now.getTime() + seconds * 1000);
 const issue = (seconds = 900) => signAccessToken({ ...session, origin, now, seconds }, keys);
 const check = (text: string, at = now) => verifyAccessToken(text, { keys, origin, now: at });
