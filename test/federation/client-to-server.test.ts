@@ -4,6 +4,7 @@ import { makePeers, settle, startNode, type TestNode } from "../harness/node.ts"
 import {
   joinPlatform,
   readProject,
+  sealEdit,
   sealNext,
   sealProject,
   type TestPlatform,
@@ -95,19 +96,51 @@ test("what is not the caller's to say is refused with a code", async () => {
   assert.is(await readProject(owner, String(object.id)), undefined);
 });
 
+test("a grantee edits by its outbox, and the same submission again changes nothing", async () => {
+  const editable = [{ to: reader, mode: "editable" as const }];
+  const object = await sealProject(owner, { code: "C2S-3", grants: editable });
+  assert.is((await submit({ type: "Create", object })).status, 201);
+  const again = await submit({ type: "Create", object });
+  assert.equal([again.status, again.location], [201, null], "what is there already needs no activity");
+  await until("it is at the grantee", () => readProject(reader, String(object.id)));
+  const edited = await sealEdit(reader, owner, object, { grants: editable });
+  const context = { "@context": "https://www.w3.org/ns/activitystreams" };
+  const answer = await request("POST", `${reader.uri}/outbox`, reader, { ...context, type: "Update", object: edited });
+  assert.is(answer.status, 201, JSON.stringify(answer.body));
+  await until("the owner has it", async () => (await readProject(owner, String(object.id)))?.revision === 2);
+  assert.is((await submit({ type: "Delete", object: object.id })).status, 201);
+});
+
+test("more than fit on a page are read page by page, each once", async () => {
+  const writer = await joinPlatform(nodes[0], "writer");
+  const codes = Array.from({ length: 53 }, (_, at) => `PAGE-${at}`);
+  for (const code of codes) await writer.rest.ok("POST", "/projects", { object: await sealProject(writer, { code }) });
+  const collection = (await request("GET", `${writer.uri}/outbox`, writer)).body;
+  const found: unknown[] = [];
+  for (let next: unknown = collection.first; next !== undefined; ) {
+    const { body } = await request("GET", String(next), writer);
+    const items = body.orderedItems as Json[];
+    assert.ok(items.length <= 50);
+    found.push(...items.map(({ object }) => (object as Json | undefined)?.["hf:code"]));
+    next = body.next;
+  }
+  assert.is(found.length, collection.totalItems);
+  assert.equal(found.filter((code) => code !== undefined).sort(), [...codes].sort());
+});
+
 test("a platform reads its own outbox and inbox, and nobody else does", async () => {
   await settle(...nodes);
   const outbox = await request("GET", `${owner.uri}/outbox`, owner);
-  assert.equal([outbox.body.type, outbox.body.totalItems], ["OrderedCollection", 4]);
+  assert.equal([outbox.body.type, outbox.body.totalItems], ["OrderedCollection", 7]);
   const page = await request("GET", String(outbox.body.first), owner);
   const types = (page.body.orderedItems as Json[]).map(({ type }) => type);
   // The first is the directory entry by which the peer knows of the platform.
-  assert.equal(types, ["Delete", "Update", "Create", "Update"]);
+  assert.equal(types, ["Delete", "Update", "Create", "Delete", "Update", "Create", "Update"]);
   const inbox = await request("GET", `${reader.uri}/inbox?page=1`, reader);
   const came = (inbox.body.orderedItems as Json[]).map(({ type, actor }) => [type, actor]);
   assert.equal(
     came,
-    ["Delete", "Update", "Create"].map((type) => [type, owner.uri]),
+    ["Delete", "Update", "Create", "Delete", "Update", "Create"].map((type) => [type, owner.uri]),
   );
   assert.is((await request("GET", `${owner.uri}/outbox`, null)).status, 401);
   assert.is((await request("GET", `${reader.uri}/inbox`, owner)).status, 401);

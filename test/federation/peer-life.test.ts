@@ -72,10 +72,15 @@ test("a suspended peer is refused inward, on every inbox, and nobody tells it th
   const before = peer.arrivals.length;
   assert.is((await act("suspend")).body.state, "suspended");
   await west.admin.ok("POST", "/platforms", { name: "Anybody", handle: "anybody" });
-  for (const path of ["/inbox", "/actor/inbox", "/platforms/anybody/inbox"]) {
-    const answer = await peer.post(west.origin, note(), { path });
-    assert.is(answer.status, 403);
-    assert.is(answer.body.code, "peer_not_approved");
+  for (const path of ["/inbox", "/actor/inbox", "/platforms/anybody/inbox", "/batch-inbox"]) {
+    const body = JSON.stringify(path === "/batch-inbox" ? [note()] : note());
+    for (const answer of [
+      await peer.post(west.origin, note(), { path, body }),
+      await peer.postMessage(west.origin, note(), { path, body: Buffer.from(body) }),
+    ]) {
+      assert.is(answer.status, 403);
+      assert.is(answer.body.code, "peer_not_approved");
+    }
   }
   const follow = peer.activity({ type: "Follow", object: `${west.origin}/actor` });
   assert.is((await peer.post(west.origin, follow)).body.code, "peer_not_approved", "a Follow does not end it");
