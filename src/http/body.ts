@@ -43,9 +43,13 @@ export function isActivityType(type: string, parameters: MediaParameters): boole
   return type === "application/activity+json" || type === "application/json";
 }
 
+/** Octets that have come in of bodies which are not whole yet, of all requests to this process. */
+let unfinished = 0;
+
 /**
  * Reads the body, at most `octets` of it, within 30 seconds.
- * @throws {Problem} `too_large`, `timeout`, `malformed_http` when the sender went away
+ * @throws {Problem} `too_large`, `timeout`, `malformed_http` when the sender went away, `unavailable` when unfinished
+ *   bodies take too much memory
  */
 export async function readBody(ctx: Context, octets: number): Promise<Uint8Array> {
   const length = ctx.get("content-length");
@@ -55,8 +59,16 @@ export async function readBody(ctx: Context, octets: number): Promise<Uint8Array
   const late = new Promise<never>((_, refuse) => {
     timer = setTimeout(() => refuse(new Problem("timeout")), limits.bodyMilliseconds);
   });
+  let own = 0;
+  const full = new Promise<never>((_, refuse) => {
+    ctx.req.on("data", (chunk: Buffer) => {
+      own += chunk.length;
+      unfinished += chunk.length;
+      if (unfinished > limits.unfinishedOctets) refuse(new Problem("unavailable", undefined, { retry_after: 5 }));
+    });
+  });
   try {
-    return await Promise.race([getRawBody(ctx.req, { limit: octets }), late]);
+    return await Promise.race([getRawBody(ctx.req, { limit: octets }), late, full]);
   } catch (error) {
     if (error instanceof Problem) throw error;
     const type = (error as { readonly type?: string }).type;
@@ -64,5 +76,7 @@ export async function readBody(ctx: Context, octets: number): Promise<Uint8Array
     throw new Problem("malformed_http", "The body did not arrive whole.");
   } finally {
     clearTimeout(timer);
+    ctx.req.removeAllListeners("data");
+    unfinished -= own;
   }
 }

@@ -2,8 +2,9 @@ import { request } from "node:http";
 import { connect } from "node:net";
 import * as assert from "uvu/assert";
 import { startNode, type TestNode } from "../harness/node.ts";
-import { createRest } from "../harness/rest.ts";
+import { createRest, logIn } from "../harness/rest.ts";
 import { suite } from "../harness/suite.ts";
+import { until } from "../harness/until.ts";
 import { sendRequest } from "../harness/wire.ts";
 
 /** Requests of nobody's that must cost nothing: NUL, bodies without end, many guesses at once. */
@@ -63,6 +64,32 @@ test("a body without end does not keep its connection", async () => {
     clearInterval(chunks);
     socket.destroy();
   }
+});
+
+test("bodies that are never finished fill no memory: 503, and when they are gone everybody is served again", async () => {
+  const { hostname, port } = new URL(node.origin);
+  const head =
+    "POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000100\r\n\r\n";
+  const answers: string[] = [];
+  const sockets = Array.from({ length: 75 }, () => {
+    const socket = connect(Number(port), hostname);
+    socket.on("error", () => {});
+    socket.on("data", (octets) => answers.push(String(octets)));
+    socket.write(head);
+    socket.write(Buffer.alloc(1_000_000, " "));
+    return socket;
+  });
+  try {
+    await until("the node takes no more", () => answers.some((answer) => /^HTTP\/1\.1 503 /.test(answer)));
+    assert.ok(answers.every((answer) => /^HTTP\/1\.1 503 /.test(answer) && /retry-after: 5/i.test(answer)));
+    assert.is((await fetch(`${node.origin}/health`)).status, 200);
+  } finally {
+    for (const socket of sockets) socket.destroy();
+  }
+  await until(
+    "it serves again",
+    async () => (await logIn(node.origin, "admin", "not-a-secret-in-a-test")).token !== undefined,
+  );
 });
 
 test("an answer to a request that was read to its end keeps the connection", async () => {
