@@ -273,9 +273,12 @@ export async function forgetFirstPassword(config: Config): Promise<void> {
 
 /** Runs `work` now and then, until disposed; what runs then is waited for. */
 function every(milliseconds: number, work: () => Promise<unknown>): AsyncDisposable {
-  let running: Promise<unknown> = Promise.resolve();
+  let running: Promise<unknown> | undefined;
   const timer = setInterval(() => {
-    running = running.then(work);
+    // One that takes longer than the interval is not followed by all that it has missed.
+    running ??= work().finally(() => {
+      running = undefined;
+    });
   }, milliseconds);
   return {
     async [Symbol.asyncDispose]() {

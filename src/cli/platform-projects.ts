@@ -103,7 +103,10 @@ export function addProjectCommands(program: Command, context: CliContext): void 
         ...(options.until === undefined ? {} : { expires: options.until }),
       });
       const mode = options.editable === true ? "editable" : "read-only";
-      output.done(shared, `${shared.code} is shared with ${recipient.name} (${recipient.uri}), ${mode}.`);
+      output.done(
+        shared,
+        `${shared.code} is shared with ${recipient.name} (${recipient.uri}), ${mode}; receipts list shows when its node has it.`,
+      );
     });
 
   addInstanceCommand(projects, "unshare", "end another platform's access to an own project")
@@ -119,7 +122,7 @@ export function addProjectCommands(program: Command, context: CliContext): void 
       const unshared = await unshareProject(client, membership, project.id, grantee.platform);
       output.done(
         unshared,
-        `${unshared.code} is no longer shared with ${grantee.platform}; what it has opened it has.`,
+        `${unshared.code} is no longer shared with ${grantee.platform}: its node is told, and a receipt says when it has taken it. What was opened stays with whom opened it.`,
       );
     });
 

@@ -5,11 +5,11 @@ import { sql } from "drizzle-orm";
 import Koa, { type Context, type Next } from "koa";
 import { Problem } from "../errors.ts";
 import { limits } from "../protocol/limits.ts";
-import { countRefusal } from "../registry/journal.ts";
 import { authenticate } from "./auth.ts";
 import type { HttpDependencies } from "./dependencies.ts";
 import { createOpenApi } from "./openapi.ts";
 import { createErrorSink } from "./problems.ts";
+import { createRefusalJournal } from "./refusals.ts";
 import { mountRoutes, type Route } from "./route.ts";
 import { accessKeyRoutes } from "./routes/access-keys.ts";
 import { mountClientToServer } from "./routes/client-to-server.ts";
@@ -38,7 +38,7 @@ export function listRoutes(dependencies: HttpDependencies): readonly Route[] {
 }
 
 export function createApp(dependencies: HttpDependencies): Koa {
-  const { database, clock, origin, version, readAddress } = dependencies;
+  const { origin, version, readAddress } = dependencies;
   const routes = listRoutes(dependencies);
   const router = new Router({ sensitive: true });
   mountFederation(router, dependencies);
@@ -48,8 +48,7 @@ export function createApp(dependencies: HttpDependencies): Koa {
   mountRoutes(router, routes, {
     authenticate: (authorization) => authenticate(dependencies, authorization),
     readAddress,
-    journalRefusal: (problem, { actor, address }) =>
-      countRefusal(database.db, problem.code, address, { at: clock(), actor, action: "request.refused" }),
+    journalRefusal: createRefusalJournal(dependencies),
   });
   const openApi = JSON.stringify(createOpenApi(routes, { origin, version }));
   router.get("/openapi.json", (ctx) => {

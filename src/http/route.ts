@@ -16,6 +16,7 @@ import { parseStrictJson, parseStrictJsonText } from "../protocol/strict-json.ts
 import { type AdministratorCaller, nameCaller, type PlatformCaller } from "../registry/caller.ts";
 import { readBody, requireMediaType, restOctets } from "./body.ts";
 import type { AddressReader } from "./client-address.ts";
+import type { JournalRefusal } from "./refusals.ts";
 
 /** Who may use a route: nobody in particular, or an administrator with a permission, or a platform with a right. */
 export type Access =
@@ -93,11 +94,7 @@ export const listOf = (item: z.ZodType) => z.object({ items: z.array(item), next
 export interface RouteDependencies {
   readonly authenticate: (authorization: string) => Promise<AdministratorCaller | PlatformCaller>;
   readonly readAddress: AddressReader;
-  /** Counts a refusal in the journal. */
-  readonly journalRefusal: (
-    problem: Problem,
-    by: { readonly actor: string | null; readonly address: string },
-  ) => Promise<void>;
+  readonly journalRefusal: JournalRefusal;
 }
 
 /** Puts routes on a router. Order of judgement: token 401, right 403, media type and size, shape 400, then the handler. */

@@ -176,7 +176,7 @@ export const deliverySchema = z
     peer: z.string(),
     activity: z.string(),
     type: z.string(),
-    state: z.enum(["queued", "delivering", "delivered", "dead", "held", "discarded", "cancelled"]),
+    state: z.enum(["queued", "delivered", "dead", "held", "discarded", "cancelled"]),
     attempts: z.number(),
     next_attempt_at: nullableText,
     last_error: deliveryErrorSchema,

@@ -36,10 +36,13 @@ type Row = {
   readonly row: typeof deliveries.$inferSelect;
   readonly type: string;
   readonly peer: typeof peers.$inferSelect;
+  /** Until when the lane backs off. */
+  readonly laneDueAt: Date | null;
 };
 
-function present({ row, type, peer }: Row): Delivery {
+function present({ row, type, peer, laneDueAt }: Row): Delivery {
   const queued = row.state === "queued";
+  const nextAt = new Date(Math.max(row.nextAttemptAt.getTime(), laneDueAt?.getTime() ?? 0));
   return {
     id: row.id,
     peer: peer.origin,
@@ -47,7 +50,7 @@ function present({ row, type, peer }: Row): Delivery {
     type,
     state: queued && !sendingStates.includes(peer.state) ? "held" : row.state,
     attempts: row.attempts,
-    next_attempt_at: queued ? row.nextAttemptAt.toISOString() : null,
+    next_attempt_at: queued ? nextAt.toISOString() : null,
     last_error: row.lastError,
     receipt: row.receipt !== null,
     created_at: row.createdAt.toISOString(),
@@ -55,7 +58,7 @@ function present({ row, type, peer }: Row): Delivery {
   };
 }
 
-const selection = { row: deliveries, type: activities.type, peer: peers };
+const selection = { row: deliveries, type: activities.type, peer: peers, laneDueAt: lanes.nextAttemptAt };
 
 /** Deliveries are the administrators' to see; the route asks for `manage_deliveries`. */
 export async function listDeliveries(
@@ -76,6 +79,7 @@ export async function listDeliveries(
     .from(deliveries)
     .innerJoin(activities, eq(activities.id, deliveries.activityId))
     .innerJoin(peers, eq(peers.id, deliveries.peerId))
+    .leftJoin(lanes, eq(lanes.peerId, deliveries.peerId))
     .where(
       and(
         page.after,
@@ -96,6 +100,7 @@ export async function getDelivery(tx: Tx, _caller: Caller, id: string): Promise<
     .from(deliveries)
     .innerJoin(activities, eq(activities.id, deliveries.activityId))
     .innerJoin(peers, eq(peers.id, deliveries.peerId))
+    .leftJoin(lanes, eq(lanes.peerId, deliveries.peerId))
     .where(eq(deliveries.id, id));
   if (!found) throw new Problem("not_found");
   return present(found);

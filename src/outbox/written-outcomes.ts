@@ -54,7 +54,10 @@ export async function writeOutcomes(
   });
 }
 
-/** All that were delivered in one statement: of a full batch, one for each would take longer than sending them. */
+/**
+ * All that were delivered in one statement: of a full batch, one for each would take longer than sending them. Also what
+ * was given up while it was under way has arrived, and the receipt says so.
+ */
 async function writeDelivered(tx: Tx, attempted: readonly Attempted[], now: Date): Promise<void> {
   const delivered = attempted.flatMap(({ due, outcome }) =>
     outcome.kind === "delivered" ? { id: due.delivery.id, receipt: outcome.receipt, effect: outcome.effect } : [],
@@ -64,7 +67,7 @@ async function writeDelivered(tx: Tx, attempted: readonly Attempted[], now: Date
     update deliveries set state = 'delivered', attempts = attempts + 1, last_error = null,
       receipt = taken.receipt, effect = taken.effect, delivered_at = ${now.toISOString()}::timestamptz
     from json_to_recordset(${JSON.stringify(delivered)}::json) as taken(id uuid, receipt text, effect text)
-    where deliveries.id = taken.id and deliveries.state = 'queued'`);
+    where deliveries.id = taken.id and deliveries.state in ('queued', 'cancelled', 'discarded')`);
 }
 
 async function writeFailure(

@@ -94,6 +94,18 @@ test("what is not the caller's to say is refused with a code", async () => {
   const { "hf:sealed": _, ...clear } = object;
   assert.equal(await codeOf({ type: "Create", object: clear }), [422, "envelope_missing"]);
   assert.is(await readProject(owner, String(object.id)), undefined);
+  const audit = await nodes[0].admin.list("/audit");
+  const trace = audit.filter(({ action }) => action === "request.refused").map(({ actor, code }) => [actor, code]);
+  for (const entry of [
+    [null, "unauthenticated"],
+    [owner.uri, "actor_mismatch"],
+    [third.uri, "right_missing"],
+  ]) {
+    assert.ok(
+      trace.some(([actor, code]) => actor === entry[0] && code === entry[1]),
+      JSON.stringify(entry),
+    );
+  }
 });
 
 test("a grantee edits by its outbox, and the same submission again changes nothing", async () => {

@@ -1,6 +1,6 @@
 /** ActivityPub client-to-server: a platform's own outbox and inbox, with the effects of the REST API. */
 import type Router from "@koa/router";
-import type { Context } from "koa";
+import type { Context, Next } from "koa";
 import { Problem } from "../../errors.ts";
 import { listInbox, listOutbox } from "../../outbox/collections.ts";
 import { type ProjectWrite, submitProject } from "../../outbox/submit.ts";
@@ -8,19 +8,20 @@ import { activityMediaType, context } from "../../protocol/activities.ts";
 import { actorIds } from "../../protocol/ids.ts";
 import { idOf, isJsonObject, type JsonObject, typesOf } from "../../protocol/objects.ts";
 import { parseStrictJson } from "../../protocol/strict-json.ts";
-import { type PlatformCaller, requireRight } from "../../registry/caller.ts";
+import { nameCaller, type PlatformCaller, requireRight } from "../../registry/caller.ts";
 import { findProjectId } from "../../registry/project-views.ts";
 import { parseSubmission } from "../../registry/projects.ts";
 import { authenticate } from "../auth.ts";
 import { isActivityType, readBody, requireMediaType, restOctets } from "../body.ts";
 import type { HttpDependencies } from "../dependencies.ts";
+import { createRefusalJournal } from "../refusals.ts";
 
 type PlatformContext = Context & { readonly params: Record<string, string> };
 
 export function mountClientToServer(router: Router, dependencies: HttpDependencies): void {
   const { database, origin } = dependencies;
 
-  router.post("/platforms/:handle/outbox", async (ctx: PlatformContext) => {
+  router.post("/platforms/:handle/outbox", witness(dependencies), async (ctx: PlatformContext) => {
     const caller = await requireItself(dependencies, ctx);
     requireMediaType(ctx, isActivityType);
     const activity = parseStrictJson(await readBody(ctx, restOctets));
@@ -33,7 +34,7 @@ export function mountClientToServer(router: Router, dependencies: HttpDependenci
   });
 
   for (const [name, list] of [["outbox", listOutbox] as const, ["inbox", listInbox] as const]) {
-    router.get(`/platforms/:handle/${name}`, async (ctx: PlatformContext) => {
+    router.get(`/platforms/:handle/${name}`, witness(dependencies), async (ctx: PlatformContext) => {
       const caller = await requireItself(dependencies, ctx);
       requireRight(caller, "projects:read");
       const id = `${actorIds.platform(origin, caller.handle)}/${name}`;
@@ -61,6 +62,25 @@ function pageOf(id: string, here: string, page: Awaited<ReturnType<typeof listOu
     partOf: id,
     ...next,
     orderedItems: page.items,
+  };
+}
+
+/** A refusal leaves the trace that one of the REST API leaves. */
+function witness(dependencies: HttpDependencies) {
+  const journalRefusal = createRefusalJournal(dependencies);
+  return async (ctx: Context, next: Next): Promise<void> => {
+    try {
+      await next();
+    } catch (error) {
+      if (error instanceof Problem) {
+        const caller = await authenticate(dependencies, ctx.get("authorization")).catch(() => null);
+        await journalRefusal(error, {
+          actor: caller && nameCaller(caller),
+          address: dependencies.readAddress(ctx.req),
+        });
+      }
+      throw error;
+    }
   };
 }
 
