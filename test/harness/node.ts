@@ -170,6 +170,8 @@ export interface Base {
 }
 
 export interface Running {
+  /** Of a process of its own. */
+  readonly pid?: number | undefined;
   stop(): Promise<void>;
   kill(): Promise<void>;
 }
@@ -229,7 +231,7 @@ export async function openProcess(base: Base, address: string): Promise<Running>
     await signal("SIGKILL");
     throw error;
   }
-  return { stop: () => signal("SIGTERM"), kill: () => signal("SIGKILL") };
+  return { pid: child.pid, stop: () => signal("SIGTERM"), kill: () => signal("SIGKILL") };
 }
 
 const hasEnded = (child: ChildProcess) => child.exitCode !== null || child.signalCode !== null;

@@ -85,6 +85,7 @@ test("asks for the instance actor, and gives what is pinned and shown of it", as
     fingerprint: fingerprint(keys.ed25519.publicJwk),
     receipts: true,
     signatureForm: "rfc9421",
+    batchInbox: `${origin}/batch-inbox`,
   });
   assert.equal(asked, [["GET", "/actor", "application/activity+json"]]);
 });
