@@ -2,8 +2,8 @@
 import { GeneralEncrypt, generalDecrypt, importJWK } from "jose";
 import { ConcordatError } from "../errors.ts";
 import { canonicalJson, clearDigest } from "../protocol/canonical-json.ts";
-import { limits } from "../protocol/limits.ts";
-import { isJsonObject, type JsonObject, typesOf } from "../protocol/objects.ts";
+import { isLive } from "../protocol/grants.ts";
+import { type Grant, isJsonObject, type JsonObject, typesOf } from "../protocol/objects.ts";
 import { parseStrictJson } from "../protocol/strict-json.ts";
 import { jwsTypes, suite } from "../protocol/suite.ts";
 import { instantSchema } from "../protocol/values.ts";
@@ -226,17 +226,14 @@ function judgeSender(
   const lower = verified.filter((revision) => Number(revision["hf:revision"]) < Number(object["hf:revision"]));
   const basis = lower.sort((one, other) => Number(other["hf:revision"]) - Number(one["hf:revision"]))[0];
   if (basis === undefined) return "sender_not_allowed";
-  const grants = Array.isArray(basis["hf:grants"]) ? (basis["hf:grants"] as unknown[]).filter(isJsonObject) : [];
+  const grants = Array.isArray(basis["hf:grants"])
+    ? ((basis["hf:grants"] as unknown[]).filter(isJsonObject) as unknown as Grant[])
+    : [];
   const mayEdit = grants.some((grant) => grant.platform === sender && grant.mode === "editable" && isLive(grant, now));
   if (!mayEdit) return "sender_not_allowed";
   const members = ["hf:grants", "hf:code"] as const;
   const pick = (revision: Readonly<JsonObject>) => canonicalJson(members.map((member) => revision[member] ?? null));
   return pick(basis) === pick(object) ? null : "grantee_changed_clear";
-}
-
-function isLive({ from, expires }: JsonObject, now: Date): boolean {
-  const begun = Date.parse(String(from)) <= now.getTime() + limits.clockSkew * 1000;
-  return begun && (expires === undefined || now.getTime() < Date.parse(String(expires)));
 }
 
 function maySealNow({ until, endedBy }: SenderIdentity, now: Date): boolean {

@@ -9,7 +9,7 @@ import { authenticate } from "./auth.ts";
 import type { HttpDependencies } from "./dependencies.ts";
 import { createOpenApi } from "./openapi.ts";
 import { createErrorSink } from "./problems.ts";
-import { createRefusalJournal } from "./refusals.ts";
+import { createWitness } from "./refusals.ts";
 import { mountRoutes, type Route } from "./route.ts";
 import { accessKeyRoutes } from "./routes/access-keys.ts";
 import { mountClientToServer } from "./routes/client-to-server.ts";
@@ -48,7 +48,7 @@ export function createApp(dependencies: HttpDependencies): Koa {
   mountRoutes(router, routes, {
     authenticate: (authorization) => authenticate(dependencies, authorization),
     readAddress,
-    journalRefusal: createRefusalJournal(dependencies),
+    witness: createWitness(dependencies),
   });
   const openApi = JSON.stringify(createOpenApi(routes, { origin, version }));
   router.get("/openapi.json", (ctx) => {

@@ -1,14 +1,30 @@
 /** Refusals of requests leave a trace in the journal, counted by caller, address, code and minute. */
-import type { Problem } from "../errors.ts";
+import type { Context } from "koa";
+import { Problem } from "../errors.ts";
+import { type Caller, nameCaller } from "../registry/caller.ts";
 import { countRefusal } from "../registry/journal.ts";
 import type { HttpDependencies } from "./dependencies.ts";
 
-export type JournalRefusal = (
-  problem: Problem,
-  by: { readonly actor: string | null; readonly address: string },
-) => Promise<void>;
+/** Runs what may be refused; once `known` has said who the caller is, a refusal is counted in that name. */
+export type Witness = (ctx: Context, run: (known: (caller: Caller) => void) => Promise<void>) => Promise<void>;
 
-export function createRefusalJournal({ database, clock }: HttpDependencies): JournalRefusal {
-  return (problem, { actor, address }) =>
-    countRefusal(database.db, problem.code, address, { at: clock(), actor, action: "request.refused" });
+export function createWitness({
+  database,
+  clock,
+  readAddress,
+}: Pick<HttpDependencies, "database" | "clock" | "readAddress">): Witness {
+  return async (ctx, run) => {
+    let actor: string | null = null;
+    try {
+      await run((caller) => {
+        actor = nameCaller(caller);
+      });
+    } catch (error) {
+      if (error instanceof Problem) {
+        const entry = { at: clock(), actor, action: "request.refused" };
+        await countRefusal(database.db, error.code, readAddress(ctx.req), entry);
+      }
+      throw error;
+    }
+  };
 }

@@ -13,10 +13,10 @@ import { digestJson } from "../protocol/canonical-json.ts";
 import { type JsonObject, judgeShape } from "../protocol/objects.ts";
 import type { Permission, PlatformRight } from "../protocol/rights.ts";
 import { parseStrictJson, parseStrictJsonText } from "../protocol/strict-json.ts";
-import { type AdministratorCaller, nameCaller, type PlatformCaller } from "../registry/caller.ts";
+import type { AdministratorCaller, PlatformCaller } from "../registry/caller.ts";
 import { readBody, requireMediaType, restOctets } from "./body.ts";
 import type { AddressReader } from "./client-address.ts";
-import type { JournalRefusal } from "./refusals.ts";
+import type { Witness } from "./refusals.ts";
 
 /** Who may use a route: nobody in particular, or an administrator with a permission, or a platform with a right. */
 export type Access =
@@ -94,28 +94,23 @@ export const listOf = (item: z.ZodType) => z.object({ items: z.array(item), next
 export interface RouteDependencies {
   readonly authenticate: (authorization: string) => Promise<AdministratorCaller | PlatformCaller>;
   readonly readAddress: AddressReader;
-  readonly journalRefusal: JournalRefusal;
+  readonly witness: Witness;
 }
 
 /** Puts routes on a router. Order of judgement: token 401, right 403, media type and size, shape 400, then the handler. */
 export function mountRoutes(router: Router, routes: readonly Route[], dependencies: RouteDependencies): void {
   for (const route of routes) {
-    router[route.method](`/api/v1${route.path}`, async (ctx: RouteContext) => {
-      let caller: AdministratorCaller | PlatformCaller | null = null;
-      try {
+    router[route.method](`/api/v1${route.path}`, (ctx: RouteContext) =>
+      dependencies.witness(ctx, async (known) => {
+        let caller: AdministratorCaller | PlatformCaller | null = null;
         if (route.access !== "public") {
           caller = await dependencies.authenticate(ctx.get("authorization"));
+          known(caller);
           admit(route.access, caller);
         }
         await runRoute(ctx, route, caller, dependencies);
-      } catch (error) {
-        if (error instanceof Problem) {
-          const address = dependencies.readAddress(ctx.req);
-          await dependencies.journalRefusal(error, { actor: caller && nameCaller(caller), address });
-        }
-        throw error;
-      }
-    });
+      }),
+    );
   }
 }
 

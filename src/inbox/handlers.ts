@@ -87,17 +87,20 @@ const undo: Handler<"undo"> = async (tx, context, { activity, peer }, intent) =>
   return applied;
 };
 
-const directory: Handler<"directory"> = async (tx, { origin, now }, { activity, peer }, intent) => {
+/** Key bundles that a peer passed on beside what it says. */
+const storePassedOn = (
+  tx: Tx,
+  { origin, now }: HandlerContext,
+  peer: PeerRow,
+  bundles: { readonly about: readonly string[]; readonly items: readonly unknown[] },
+) => storeBundleItems(tx, { ...bundles, sender: peer.origin, home: origin, now });
+
+const directory: Handler<"directory"> = async (tx, context, { activity, peer }, intent) => {
+  const { now } = context;
   if (activity.actor === peer.actorUri) return await repin(tx, peer, activity.object, now);
   const { handle, name } = intent;
   if (!(await upsertRemotePlatform(tx, { uri: activity.actor, handle, name }, now))) return { effect: "stale" };
-  await storeBundleItems(tx, {
-    items: intent.bundles,
-    about: [activity.actor],
-    sender: peer.origin,
-    home: origin,
-    now,
-  });
+  await storePassedOn(tx, context, peer, { about: [activity.actor], items: intent.bundles });
   return applied;
 };
 
@@ -114,17 +117,12 @@ async function repin(tx: Tx, peer: PeerRow, document: unknown, now: Date): Promi
 /** Of whom bundles may travel beside a project; its last editor is one of its grantees. */
 const partiesOf = (project: Project) => [project.attributedTo, ...project["hf:grants"].map(({ platform }) => platform)];
 
-const project: Handler<"project"> = async (tx, { origin, now }, { activity, peer }, intent) => {
+const project: Handler<"project"> = async (tx, context, { activity, peer }, intent) => {
+  const { now } = context;
   const { value } = intent.judged;
   if (originOf(value.id) !== peer.origin)
     throw new Problem("foreign_id", "The object's id is not on its owner's origin.");
-  await storeBundleItems(tx, {
-    items: intent.bundles,
-    about: partiesOf(value),
-    sender: peer.origin,
-    home: origin,
-    now,
-  });
+  await storePassedOn(tx, context, peer, { about: partiesOf(value), items: intent.bundles });
   return await receiveProject(tx, activity.actor, intent.judged, {
     protocol: activity.protocol,
     // By its sender's clock, since what is sealed follows from that one.
@@ -134,17 +132,12 @@ const project: Handler<"project"> = async (tx, { origin, now }, { activity, peer
 };
 
 /** The one exception to the rule of origins: an edit names the owner's object, at the owner's node alone. */
-const edit: Handler<"edit"> = async (tx, { origin, now }, { activity, peer }, intent) => {
+const edit: Handler<"edit"> = async (tx, context, { activity, peer }, intent) => {
+  const { origin, now } = context;
   const { value } = intent.judged;
   if (originOf(value.id) !== origin) throw new Problem("foreign_id", "An edit goes to the node of the object's owner.");
   if (await isRemoved(tx, activity.actor)) return { effect: "stale" };
-  await storeBundleItems(tx, {
-    items: intent.bundles,
-    about: partiesOf(value),
-    sender: peer.origin,
-    home: origin,
-    now,
-  });
+  await storePassedOn(tx, context, peer, { about: partiesOf(value), items: intent.bundles });
   const { baseRevision, judged } = intent;
   const written = await receiveEdit(tx, activity.actor, judged, { baseRevision, protocol: activity.protocol, now });
   const { lanes } = await appendAnnouncements(tx, { origin, now }, written.announcements);

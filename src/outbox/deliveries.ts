@@ -5,7 +5,7 @@ import type { JsonObject } from "../protocol/objects.ts";
 import { type Caller, nameCaller } from "../registry/caller.ts";
 import { recordEffects } from "../registry/journal.ts";
 import { keyset, type Page, type PageRequest } from "../registry/paging.ts";
-import { sendingStates } from "../registry/peers.ts";
+import { sendingStates } from "../registry/peer-states.ts";
 import { readForPeer } from "../registry/project-views.ts";
 import type { Tx } from "../storage/database.ts";
 import {

@@ -8,7 +8,7 @@ import { findListeners, type PeerRow } from "../registry/peers.ts";
 import { listPublished, listRemoved, type PlatformRow } from "../registry/platforms.ts";
 import type { Tx } from "../storage/database.ts";
 import { activities, deliveries } from "../storage/schema.ts";
-import { appendActivity, type OutboxContext } from "./append.ts";
+import { appendActivity, type OutboxContext, type Outgoing } from "./append.ts";
 
 /** Tells `to` (all peers when absent) of one platform: its actor document and its key bundles. */
 export async function announcePlatform(
@@ -26,44 +26,36 @@ export async function announcePlatform(
     handle: platform.handle,
     name: platform.name,
   });
-  const { lanes } = await appendActivity(
-    tx,
-    context,
-    {
-      type: "Update",
-      actor: platform.uri,
-      to: listeners.map((peer) => actorIds.instance(peer.origin)),
-      object: document,
-      members: { "hf:bundles": await readBundleItems(tx, [platform.uri]) },
-      objectUri: platform.uri,
-    },
-    listeners.map((peer) => ({ peer, recipients: [] })),
-  );
-  return lanes;
+  const members = { "hf:bundles": await readBundleItems(tx, [platform.uri]) };
+  return await tell(tx, context, listeners, platform, { type: "Update", object: document, members });
 }
 
 /** Tells those of `to` (all peers when absent) that a platform is gone who learned of it and were not told yet. */
 export async function announceRemoval(
   tx: Tx,
   context: OutboxContext,
-  { uri }: PlatformRow,
+  platform: PlatformRow,
   to?: readonly PeerRow[],
 ): Promise<readonly string[]> {
+  const { uri } = platform;
   const told = await lastTold(tx, uri);
   const listeners = (to ?? (await findListeners(tx))).filter((peer) => told.get(peer.id) === "Update");
   if (listeners.length === 0) return [];
-  const { lanes } = await appendActivity(
-    tx,
-    context,
-    {
-      type: "Delete",
-      actor: uri,
-      to: listeners.map((peer) => actorIds.instance(peer.origin)),
-      object: { id: uri, type: "Tombstone", deleted: context.now.toISOString() },
-      objectUri: uri,
-    },
-    listeners.map((peer) => ({ peer, recipients: [] })),
-  );
+  const object = { id: uri, type: "Tombstone", deleted: context.now.toISOString() };
+  return await tell(tx, context, listeners, platform, { type: "Delete", object });
+}
+
+/** Says something of a platform to peers, in its own name. */
+async function tell(
+  tx: Tx,
+  context: OutboxContext,
+  listeners: readonly PeerRow[],
+  { uri }: PlatformRow,
+  said: Pick<Outgoing, "type" | "object" | "members">,
+): Promise<readonly string[]> {
+  const to = listeners.map((peer) => actorIds.instance(peer.origin));
+  const destinations = listeners.map((peer) => ({ peer, recipients: [] }));
+  const { lanes } = await appendActivity(tx, context, { ...said, actor: uri, to, objectUri: uri }, destinations);
   return lanes;
 }
 

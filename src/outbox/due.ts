@@ -1,7 +1,8 @@
 /** What is due to one peer: the oldest delivery, and with it those that may go in the same request. */
 import { and, asc, eq, inArray, lte, or, sql } from "drizzle-orm";
 import { limits } from "../protocol/limits.ts";
-import { type PeerRow, sendingStates } from "../registry/peers.ts";
+import { sendingStates } from "../registry/peer-states.ts";
+import type { PeerRow } from "../registry/peers.ts";
 import type { Tx } from "../storage/database.ts";
 import { activities, deliveries, peers } from "../storage/schema.ts";
 

@@ -6,7 +6,7 @@ import { randomUUID } from "node:crypto";
 import { and, eq, gt, inArray, isNotNull, isNull, lte, or, sql } from "drizzle-orm";
 import { limits } from "../protocol/limits.ts";
 import type { JsonObject } from "../protocol/objects.ts";
-import { sendingStates } from "../registry/peers.ts";
+import { sendingStates } from "../registry/peer-states.ts";
 import type { Database, Tx } from "../storage/database.ts";
 import { type activities, deliveries, lanes, objects, peers } from "../storage/schema.ts";
 import { type DeliverDependencies, deliverActivity, deliverBatch } from "./deliver.ts";

@@ -1,28 +1,19 @@
 /** Access rows: who may read an object. They follow the grants of its newest snapshot; lists are queries on them. */
 import { and, eq, gt, inArray, isNull, lte, notInArray, or, sql } from "drizzle-orm";
-import { limits } from "../protocol/limits.ts";
+import { latestBegin } from "../protocol/grants.ts";
 import type { Grant } from "../protocol/objects.ts";
 import type { Tx } from "../storage/database.ts";
 import { accessRows } from "../storage/schema.ts";
 
 export type AccessMode = "owner" | "editable" | "readonly";
 
-/** A grant counts as begun when its `from` is at most this far ahead: clocks differ (docs/protocol.md, "Activities"). */
-const begun = (now: Date) => new Date(now.getTime() + limits.clockSkew * 1000);
-
 /** Holds at `now`: begun, not expired, not withdrawn. */
 export function holdsAt(now: Date) {
   return and(
     isNull(accessRows.endedRevision),
-    lte(accessRows.startsAt, begun(now)),
+    lte(accessRows.startsAt, latestBegin(now)),
     or(isNull(accessRows.expiresAt), gt(accessRows.expiresAt, now)),
   );
-}
-
-/** Is the grant live by this clock? Such grantees, and the owner, are whom an envelope is sealed for. */
-export function isLive(grant: Grant, now: Date): boolean {
-  const expires = grant.expires === undefined ? Number.POSITIVE_INFINITY : Date.parse(grant.expires);
-  return Date.parse(grant.from) <= begun(now).getTime() && now.getTime() < expires;
 }
 
 /**

@@ -8,12 +8,14 @@ import { type AcceptedBundle, judgeKeyBundle, readBundleSeq } from "../crypto/ke
 import { fingerprintOfThumbprint } from "../crypto/keys.ts";
 import { judgeMembership } from "../crypto/membership.ts";
 import { Problem } from "../errors.ts";
-import { isCanonicalId, mintUuid, originOf } from "../protocol/ids.ts";
+import { isCanonicalId, originOf } from "../protocol/ids.ts";
 import { isJsonObject, type JsonObject } from "../protocol/objects.ts";
 import type { Tx } from "../storage/database.ts";
 import { accessRows, keyBundles, peers, platforms } from "../storage/schema.ts";
 import { type Caller, nameCaller, type PlatformCaller } from "./caller.ts";
 import { administrators, recordEffects, recordRefusal } from "./journal.ts";
+import { peeredStates } from "./peer-states.ts";
+import { remotePlatform } from "./remote-platforms.ts";
 
 export type KeyBundleRow = typeof keyBundles.$inferSelect;
 
@@ -25,9 +27,9 @@ export const fingerprintOfKid = fingerprintOfThumbprint;
  * the identity: a hundred is fifty such changes, a thousand is what fits into the largest activity beside its grantees.
  */
 const bundlesPerItem = 100;
+const bundlesPerActivity = 1000;
 /** Refused items of one activity that are looked at. */
 const refusalsPerActivity = 20;
-const bundlesPerActivity = 1000;
 
 const seconds = (now: Date) => Math.floor(now.getTime() / 1000);
 
@@ -276,7 +278,7 @@ async function isPeer(tx: Tx, origin: string): Promise<boolean> {
   const [row] = await tx
     .select({ id: peers.id })
     .from(peers)
-    .where(and(eq(peers.origin, origin), inArray(peers.state, ["approved", "suspended"])));
+    .where(and(eq(peers.origin, origin), inArray(peers.state, [...peeredStates])));
   return row !== undefined;
 }
 
@@ -311,19 +313,5 @@ async function storeBundleItem(
 
 /** A platform that is known by its keys alone: its node is no peer of ours, but it shares an object with one of ours. */
 async function ensurePlatform(tx: Tx, uri: string, now: Date): Promise<void> {
-  const handle = new URL(uri).pathname.split("/").at(-1) ?? uri;
-  await tx
-    .insert(platforms)
-    .values({
-      id: mintUuid(),
-      uri,
-      handle,
-      homeOrigin: originOf(uri),
-      name: handle,
-      rights: [],
-      status: "active",
-      createdAt: now,
-      updatedAt: now,
-    })
-    .onConflictDoNothing();
+  await tx.insert(platforms).values(remotePlatform(uri, now)).onConflictDoNothing();
 }

@@ -5,7 +5,8 @@ import type { Tx } from "../storage/database.ts";
 import { type DeliveryError, deliveries, lanes, type PeerPolicy, type PeerState, peers } from "../storage/schema.ts";
 import type { Caller } from "./caller.ts";
 import { keyset, type Page, type PageRequest } from "./paging.ts";
-import { type PeerRow, sendingStates } from "./peers.ts";
+import { peeredStates, sendingStates } from "./peer-states.ts";
+import type { PeerRow } from "./peers.ts";
 
 export interface Peer {
   readonly id: string;
@@ -73,7 +74,7 @@ export async function getPeer(tx: Tx, _caller: Caller, id: string): Promise<Peer
 }
 
 /** Whom an administrator of this node has dealt with: strangers ask as often as they like. */
-const knownStates: readonly PeerState[] = ["pending_out", "approved", "suspended"];
+const knownStates: readonly PeerState[] = ["pending_out", ...peeredStates];
 
 /** The lane to each known peer. */
 export async function listLanes(tx: Tx, _caller: Caller): Promise<readonly Pick<Peer, "origin" | "lane">[]> {

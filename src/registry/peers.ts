@@ -17,6 +17,7 @@ import {
 import { type Caller, nameCaller } from "./caller.ts";
 import { administrators, recordEffects } from "./journal.ts";
 import { forgetHearsay } from "./key-bundles.ts";
+import { peeredStates } from "./peer-states.ts";
 
 export type PeerRow = typeof peers.$inferSelect;
 
@@ -35,12 +36,6 @@ export interface PeerActor {
 }
 
 const defaultPolicy: PeerPolicy = { platforms: "all", activities: "all", per_minute: 60_000, per_day: 5_000_000 };
-
-/**
- * States in which a peer's lane may send; otherwise it is held. What is left for a rejected or revoked peer is the word
- * that says so.
- */
-export const sendingStates: readonly PeerState[] = ["approved", "pending_out", "rejected", "revoked"];
 
 const pinOf = (actor: PeerActor) => ({
   actorUri: actor.actorUri,
@@ -82,7 +77,7 @@ export async function findPeersOf(tx: Tx, origins: readonly string[]): Promise<r
   return await tx
     .select()
     .from(peers)
-    .where(and(inArray(peers.origin, [...origins]), inArray(peers.state, ["approved", "suspended"])));
+    .where(and(inArray(peers.origin, [...origins]), inArray(peers.state, [...peeredStates])));
 }
 
 /** All peers that learn of the platforms of this node; a suspended one does when it is resumed. */
@@ -90,7 +85,7 @@ export async function findListeners(tx: Tx): Promise<readonly PeerRow[]> {
   return await tx
     .select()
     .from(peers)
-    .where(inArray(peers.state, ["approved", "suspended"]));
+    .where(inArray(peers.state, [...peeredStates]));
 }
 
 /** @throws {Problem} `not_found` */
@@ -124,7 +119,7 @@ export async function requestPeer(
   { actor, now }: { readonly actor: PeerActor; readonly now: Date },
 ): Promise<PeerRow> {
   const before = await findPeer(tx, origin);
-  if (before && ["approved", "suspended", "pending_out"].includes(before.state)) throw wrongState(before, "requested");
+  if (before && [...peeredStates, "pending_out"].includes(before.state)) throw wrongState(before, "requested");
   // The Follow of a peering that ended names nothing any more; one that waits to be approved does.
   const ended = before?.state === "pending_in" ? {} : { followIn: null };
   const change = { ...pinOf(actor), ...ended, state: "pending_out" as const, requestedAt: now, openedAt: now };
@@ -302,7 +297,7 @@ export async function resumePeer(tx: Tx, caller: Caller, id: string, now: Date):
 /** Ends the peering, by this side or by the other. @throws {Problem} `state_conflict` */
 export async function revokePeer(tx: Tx, caller: Caller, row: PeerRow, now: Date): Promise<PeerRow> {
   await tx.delete(followRequests).where(eq(followRequests.origin, row.origin));
-  return await changeState(tx, caller, row, { from: ["approved", "suspended", "pending_out"], to: "revoked", now });
+  return await changeState(tx, caller, row, { from: [...peeredStates, "pending_out"], to: "revoked", now });
 }
 
 async function changeState(

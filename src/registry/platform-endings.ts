@@ -1,7 +1,6 @@
 /** The end of a platform, for good: of one of this node, and of one that its own node has removed. */
 import { and, asc, eq, isNull, ne } from "drizzle-orm";
 import { Problem } from "../errors.ts";
-import { mintUuid, originOf } from "../protocol/ids.ts";
 import type { Tx } from "../storage/database.ts";
 import { accessKeys, accessRows, objects, platforms } from "../storage/schema.ts";
 import { endAccess, lockObject } from "./access.ts";
@@ -12,6 +11,7 @@ import { reportOwners } from "./peer-endings.ts";
 import { getPlatform, lockForRemoval, type PlatformRow } from "./platforms.ts";
 import { forgetUnread, receiveTombstone } from "./project-copies.ts";
 import { deleteProjectsOf } from "./projects.ts";
+import { remotePlatform } from "./remote-platforms.ts";
 
 export interface RemovedPlatform {
   readonly row: PlatformRow;
@@ -51,21 +51,11 @@ export async function removePlatform(tx: Tx, caller: Caller, id: string, now: Da
 
 /** A peer says that one of its platforms is gone. It is remembered also when it was never known here. */
 export async function receiveRemoval(tx: Tx, uri: string, now: Date): Promise<void> {
-  const handle = new URL(uri).pathname.split("/").at(-1) ?? uri;
   const gone = { status: "removed" as const, updatedAt: now };
   await lockForRemoval(tx, uri);
   await tx
     .insert(platforms)
-    .values({
-      ...gone,
-      id: mintUuid(),
-      uri,
-      handle,
-      homeOrigin: originOf(uri),
-      name: handle,
-      rights: [],
-      createdAt: now,
-    })
+    .values(remotePlatform(uri, now, gone))
     .onConflictDoUpdate({ target: platforms.uri, set: gone });
   const copies = await tx
     .select({ uri: objects.uri })

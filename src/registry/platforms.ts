@@ -1,7 +1,7 @@
 /** Platforms: those of this node, to which only an administrator gives access, and those that peers told of. */
 import { and, asc, eq, inArray, isNull, ne, or, sql } from "drizzle-orm";
 import { Problem } from "../errors.ts";
-import { actorIds, mintUuid, originOf } from "../protocol/ids.ts";
+import { actorIds, mintUuid } from "../protocol/ids.ts";
 import { defaultRights, type PlatformRight } from "../protocol/rights.ts";
 import { isUniqueViolation, type Tx } from "../storage/database.ts";
 import { type PlatformStatus, peers, platforms } from "../storage/schema.ts";
@@ -10,6 +10,8 @@ import { type Caller, nameCaller, type PlatformCaller } from "./caller.ts";
 import { administrators, recordEffects } from "./journal.ts";
 import { fingerprintOfKid, newestBundles } from "./key-bundles.ts";
 import { keyset, type Page, type PageRequest } from "./paging.ts";
+import { peeredStates } from "./peer-states.ts";
+import { remotePlatform } from "./remote-platforms.ts";
 
 export type PlatformRow = typeof platforms.$inferSelect;
 
@@ -286,6 +288,9 @@ export async function listRecipients(tx: Tx, caller: PlatformCaller, request: Pa
 /** Not removed. */
 const isThere = ne(platforms.status, "removed");
 
+const localAmong = (uris: readonly string[]) =>
+  and(inArray(platforms.uri, [...uris]), isNull(platforms.homeOrigin), isThere);
+
 /** Which of `uris` a grant may name: platforms of this node, and of peers that are approved or for now suspended. */
 export async function findReachable(tx: Tx, uris: readonly string[]): Promise<ReadonlyMap<string, PlatformRow>> {
   if (uris.length === 0) return new Map();
@@ -297,7 +302,7 @@ export async function findReachable(tx: Tx, uris: readonly string[]): Promise<Re
       and(
         inArray(platforms.uri, [...uris]),
         isThere,
-        or(isNull(platforms.homeOrigin), inArray(peers.state, ["approved", "suspended"])),
+        or(isNull(platforms.homeOrigin), inArray(peers.state, [...peeredStates])),
       ),
     );
   return new Map(rows.map(({ row }) => [row.uri, row]));
@@ -332,7 +337,7 @@ export async function holdLocal(tx: Tx, uris: readonly string[]): Promise<Readon
   const rows = await tx
     .select({ uri: platforms.uri })
     .from(platforms)
-    .where(and(inArray(platforms.uri, [...uris]), isNull(platforms.homeOrigin), isThere))
+    .where(localAmong(uris))
     .orderBy(asc(platforms.uri))
     .for("key share");
   return new Set(rows.map((row) => row.uri));
@@ -347,10 +352,7 @@ export async function lockForRemoval(tx: Tx, uri: string): Promise<void> {
 /** Which of `uris` are platforms of this node. */
 export async function findLocal(tx: Tx, uris: readonly string[]): Promise<ReadonlySet<string>> {
   if (uris.length === 0) return new Set();
-  const rows = await tx
-    .select({ uri: platforms.uri })
-    .from(platforms)
-    .where(and(inArray(platforms.uri, [...uris]), isNull(platforms.homeOrigin), isThere));
+  const rows = await tx.select({ uri: platforms.uri }).from(platforms).where(localAmong(uris));
   return new Set(rows.map((row) => row.uri));
 }
 
@@ -388,17 +390,7 @@ export async function upsertRemotePlatform(
   const { uri, handle, name } = platform;
   const rows = await tx
     .insert(platforms)
-    .values({
-      id: mintUuid(),
-      uri,
-      handle,
-      homeOrigin: originOf(uri),
-      name,
-      rights: [],
-      status: "active",
-      createdAt: now,
-      updatedAt: now,
-    })
+    .values(remotePlatform(uri, now, { handle, name }))
     .onConflictDoUpdate({ target: platforms.uri, set: { name, handle, updatedAt: now }, setWhere: isThere })
     .returning({ uri: platforms.uri });
   return rows.length > 0;

@@ -4,6 +4,7 @@ import { judgeSubmittedKids } from "../crypto/recipients.ts";
 import { Problem } from "../errors.ts";
 import { protocolVersion } from "../protocol/activities.ts";
 import { objectDigest } from "../protocol/canonical-json.ts";
+import { isLive } from "../protocol/grants.ts";
 import {
   type Grant,
   type JsonObject,
@@ -13,7 +14,7 @@ import {
   type Tolerance,
 } from "../protocol/objects.ts";
 import type { Tx } from "../storage/database.ts";
-import { isLive, listHolders } from "./access.ts";
+import { listHolders } from "./access.ts";
 import { findEntities } from "./entities.ts";
 import { findFrameworks, frameworkKey } from "./frameworks.ts";
 import { listKids, newestBundles } from "./key-bundles.ts";

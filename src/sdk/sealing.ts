@@ -4,7 +4,7 @@ import { openObject, type SenderIdentity, sealObject } from "../crypto/envelope.
 import { inspectEnvelope } from "../crypto/envelope-inspection.ts";
 import { fingerprint, type PublicJwk } from "../crypto/keys.ts";
 import { objectDigest } from "../protocol/canonical-json.ts";
-import { limits } from "../protocol/limits.ts";
+import { isLive } from "../protocol/grants.ts";
 import type { Grant, JsonObject } from "../protocol/objects.ts";
 import { type Client, ClientError } from "./client.ts";
 import { readOwnKeys } from "./own-keys.ts";
@@ -31,14 +31,6 @@ export interface OpenedObject {
   readonly issued_at: string;
 }
 
-/** Grants that have begun and not ended by the clock of this side. */
-export function liveGrants(grants: readonly Grant[], now: Date): readonly Grant[] {
-  return grants.filter(({ from, expires }) => {
-    const begun = Date.parse(from) <= now.getTime() + limits.clockSkew * 1000;
-    return begun && (expires === undefined || now.getTime() < Date.parse(expires));
-  });
-}
-
 /**
  * Seals a project, as its owner or as an editable grantee, for owner and every live grantee, each with the newest key
  * that is trusted. `platformIdOf` gives their local keys at the own instance.
@@ -61,7 +53,7 @@ export async function sealProject(
 ): Promise<JsonObject> {
   const own = readOwnKeys(await client.vault.read());
   const now = client.clock();
-  const grants = liveGrants(object["hf:grants"] as readonly Grant[], now);
+  const grants = (object["hf:grants"] as readonly Grant[]).filter((grant) => isLive(grant, now));
   const parties = [String(object.attributedTo), ...grants.map(({ platform }) => platform)];
   const others = parties.filter((actor) => actor !== membership.actor);
   const recipients = [own.encryption.publicJwk, ...(await keysOf(client, membership, others, platformIdOf))];

@@ -3,9 +3,9 @@ import { createKeyBundle } from "../../src/crypto/key-bundle.ts";
 import { generateEncryptionKeys, generateIdentityKeys, type KeyPair } from "../../src/crypto/keys.ts";
 import { createMembership } from "../../src/crypto/membership.ts";
 import { objectDigest } from "../../src/protocol/canonical-json.ts";
+import { isLive } from "../../src/protocol/grants.ts";
 import { mintId } from "../../src/protocol/ids.ts";
 import type { Grant as FederatedGrant } from "../../src/protocol/objects.ts";
-import { liveGrants } from "../../src/sdk/sealing.ts";
 import type { TestNode } from "./node.ts";
 import { type Json, logIn, type Rest } from "./rest.ts";
 import { until } from "./until.ts";
@@ -154,7 +154,9 @@ async function seal(
     readonly sender?: PlatformKeys;
   },
 ): Promise<Json> {
-  const live = new Set(liveGrants(object["hf:grants"] as FederatedGrant[], now).map(({ platform }) => platform));
+  const live = new Set(
+    (object["hf:grants"] as FederatedGrant[]).filter((grant) => isLive(grant, now)).map(({ platform }) => platform),
+  );
   const grantees = grants.map(({ to }) => to).filter(({ uri }) => live.has(uri));
   return await sealObject({
     object,

@@ -1,6 +1,6 @@
 /** ActivityPub client-to-server: a platform's own outbox and inbox, with the effects of the REST API. */
 import type Router from "@koa/router";
-import type { Context, Next } from "koa";
+import type { Context } from "koa";
 import { Problem } from "../../errors.ts";
 import { listInbox, listOutbox } from "../../outbox/collections.ts";
 import { type ProjectWrite, submitProject } from "../../outbox/submit.ts";
@@ -8,44 +8,57 @@ import { activityMediaType, context } from "../../protocol/activities.ts";
 import { actorIds } from "../../protocol/ids.ts";
 import { idOf, isJsonObject, type JsonObject, typesOf } from "../../protocol/objects.ts";
 import { parseStrictJson } from "../../protocol/strict-json.ts";
-import { nameCaller, type PlatformCaller, requireRight } from "../../registry/caller.ts";
+import { type AdministratorCaller, type PlatformCaller, requireRight } from "../../registry/caller.ts";
 import { findProjectId } from "../../registry/project-views.ts";
 import { parseSubmission } from "../../registry/projects.ts";
 import { authenticate } from "../auth.ts";
 import { isActivityType, readBody, requireMediaType, restOctets } from "../body.ts";
 import type { HttpDependencies } from "../dependencies.ts";
-import { createRefusalJournal } from "../refusals.ts";
+import { createWitness } from "../refusals.ts";
 
 type PlatformContext = Context & { readonly params: Record<string, string> };
 
 export function mountClientToServer(router: Router, dependencies: HttpDependencies): void {
   const { database, origin } = dependencies;
+  const witness = createWitness(dependencies);
+  /** A route for the platform that its path names, by its own token. */
+  const ownRoute =
+    (handle: (ctx: PlatformContext, caller: PlatformCaller) => Promise<void>) => (ctx: PlatformContext) =>
+      witness(ctx, async (known) => {
+        const caller = await authenticate(dependencies, ctx.get("authorization"));
+        known(caller);
+        await handle(ctx, requireItself(ctx, caller));
+      });
 
-  router.post("/platforms/:handle/outbox", witness(dependencies), async (ctx: PlatformContext) => {
-    const caller = await requireItself(dependencies, ctx);
-    requireMediaType(ctx, isActivityType);
-    const activity = parseStrictJson(await readBody(ctx, restOctets));
-    const write = await readWrite(dependencies, caller, activity);
-    const { activityId } = await submitProject(dependencies, caller, write);
-    ctx.status = 201;
-    if (activityId !== null) ctx.set("Location", activityId);
-    ctx.type = activityMediaType;
-    ctx.body = JSON.stringify({ ...(activity as JsonObject), id: activityId, actor: caller.uri });
-  });
+  router.post(
+    "/platforms/:handle/outbox",
+    ownRoute(async (ctx, caller) => {
+      requireMediaType(ctx, isActivityType);
+      const activity = parseStrictJson(await readBody(ctx, restOctets));
+      const write = await readWrite(dependencies, caller, activity);
+      const { activityId } = await submitProject(dependencies, caller, write);
+      ctx.status = 201;
+      if (activityId !== null) ctx.set("Location", activityId);
+      ctx.type = activityMediaType;
+      ctx.body = JSON.stringify({ ...(activity as JsonObject), id: activityId, actor: caller.uri });
+    }),
+  );
 
   for (const [name, list] of [["outbox", listOutbox] as const, ["inbox", listInbox] as const]) {
-    router.get(`/platforms/:handle/${name}`, witness(dependencies), async (ctx: PlatformContext) => {
-      const caller = await requireItself(dependencies, ctx);
-      requireRight(caller, "projects:read");
-      const id = `${actorIds.platform(origin, caller.handle)}/${name}`;
-      const cursor = typeof ctx.query.cursor === "string" ? ctx.query.cursor : undefined;
-      const page = await list(database.db, caller, { limit: 50, cursor });
-      const isPage = ctx.query.page !== undefined || cursor !== undefined;
-      ctx.vary("Accept");
-      ctx.type = activityMediaType;
-      const here = cursor === undefined ? `${id}?page=1` : `${id}?cursor=${encodeURIComponent(cursor)}`;
-      ctx.body = JSON.stringify(isPage ? pageOf(id, here, page) : collectionOf(id, page.total));
-    });
+    router.get(
+      `/platforms/:handle/${name}`,
+      ownRoute(async (ctx, caller) => {
+        requireRight(caller, "projects:read");
+        const id = `${actorIds.platform(origin, caller.handle)}/${name}`;
+        const cursor = typeof ctx.query.cursor === "string" ? ctx.query.cursor : undefined;
+        const page = await list(database.db, caller, { limit: 50, cursor });
+        const isPage = ctx.query.page !== undefined || cursor !== undefined;
+        ctx.vary("Accept");
+        ctx.type = activityMediaType;
+        const here = cursor === undefined ? `${id}?page=1` : `${id}?cursor=${encodeURIComponent(cursor)}`;
+        ctx.body = JSON.stringify(isPage ? pageOf(id, here, page) : collectionOf(id, page.total));
+      }),
+    );
   }
 }
 
@@ -65,32 +78,10 @@ function pageOf(id: string, here: string, page: Awaited<ReturnType<typeof listOu
   };
 }
 
-/** A refusal leaves the trace that one of the REST API leaves. */
-function witness(dependencies: HttpDependencies) {
-  const journalRefusal = createRefusalJournal(dependencies);
-  return async (ctx: Context, next: Next): Promise<void> => {
-    try {
-      await next();
-    } catch (error) {
-      if (error instanceof Problem) {
-        const caller = await authenticate(dependencies, ctx.get("authorization")).catch(() => null);
-        await journalRefusal(error, {
-          actor: caller && nameCaller(caller),
-          address: dependencies.readAddress(ctx.req),
-        });
-      }
-      throw error;
-    }
-  };
-}
-
-/** The platform that the path names, by its own token. @throws {Problem} `unauthenticated`, `right_missing` */
-async function requireItself(dependencies: HttpDependencies, ctx: PlatformContext): Promise<PlatformCaller> {
-  const caller = await authenticate(dependencies, ctx.get("authorization"));
-  if (caller.kind !== "platform" || caller.handle !== ctx.params.handle) {
-    throw new Problem("right_missing", "Only the platform itself uses its outbox and inbox.");
-  }
-  return caller;
+/** @throws {Problem} `right_missing` */
+function requireItself(ctx: PlatformContext, caller: AdministratorCaller | PlatformCaller): PlatformCaller {
+  if (caller.kind === "platform" && caller.handle === ctx.params.handle) return caller;
+  throw new Problem("right_missing", "Only the platform itself uses its outbox and inbox.");
 }
 
 const invalid = (path: string, message: string) =>
