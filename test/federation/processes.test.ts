@@ -113,13 +113,8 @@ test("without Redis writes are taken, delivered, and the node says that it is de
 
 test("a Redis that lost everything loses nothing of the node", async () => {
   cluster.redis.cut();
-  const settings = (await redisSettings()) as { url: string };
-  const client = new Redis(settings.url);
   const sent = [await share(ouest, sud)];
-  for await (const keys of client.scanStream({ match: `${cluster.redisPrefix}*` })) {
-    if ((keys as string[]).length > 0) await client.del(...(keys as string[]));
-  }
-  client.disconnect();
+  await cluster.flushRedis();
   cluster.redis.mend();
   sent.push(await share(ouest, sud));
   await untilSeen(sud, sent);

@@ -2,29 +2,25 @@
 import { createHash, generateKeyPairSync } from "node:crypto";
 import * as assert from "uvu/assert";
 import { contentDigest, type MessageKnobs } from "../harness/message-signature.ts";
-import { startNode, type TestNode } from "../harness/node.ts";
-import { approveScripted, type ScriptedPeer, startPeer } from "../harness/peer.ts";
-import { assertRefused, type Trace, untilQuiet } from "../harness/refusal.ts";
+import type { TestNode } from "../harness/node.ts";
+import type { ScriptedPeer } from "../harness/peer.ts";
+import { assertRefused, type Judging, startJudging, type Trace } from "../harness/refusal.ts";
 import type { Json } from "../harness/rest.ts";
-import { freshDatabaseUrl } from "../harness/servers.ts";
 import { suite } from "../harness/suite.ts";
 import { setUnusedBit } from "../harness/unused-bit.ts";
 
 /** RFC 9421 signatures that are taken and refused (docs/protocol.md, "Signatures between nodes"). */
 const test = suite("refusals, rfc9421: signatures");
 
+let judging: Judging;
 let node: TestNode;
 let peer: ScriptedPeer;
 
 test.before(async () => {
-  const store = (await freshDatabaseUrl()) === undefined ? "pglite" : "postgres";
-  [node, peer] = await Promise.all([startNode({ store }), startPeer()]);
-  await approveScripted(node, peer);
-  await untilQuiet(node);
+  judging = await startJudging();
+  ({ node, peer } = judging);
 });
-test.after(async () => {
-  await Promise.all([node, peer].map((part) => part[Symbol.asyncDispose]()));
-});
+test.after(async () => await judging[Symbol.asyncDispose]());
 
 const note = (): Json => peer.activity({ type: "Like", object: `${peer.origin}/notes/1` });
 const seconds = (offset: number) => Math.floor(Date.now() / 1000) + offset;

@@ -2,11 +2,10 @@
 import { createHash, generateKeyPairSync } from "node:crypto";
 import * as assert from "uvu/assert";
 import type { Knobs } from "../harness/draft-cavage.ts";
-import { startNode, type TestNode } from "../harness/node.ts";
-import { approveScripted, type ScriptedPeer, startPeer } from "../harness/peer.ts";
-import { assertRefused, type Trace, untilQuiet } from "../harness/refusal.ts";
+import type { TestNode } from "../harness/node.ts";
+import type { ScriptedPeer } from "../harness/peer.ts";
+import { assertRefused, type Judging, startJudging, type Trace } from "../harness/refusal.ts";
 import type { Json } from "../harness/rest.ts";
-import { freshDatabaseUrl } from "../harness/servers.ts";
 import { suite } from "../harness/suite.ts";
 import { setUnusedBit } from "../harness/unused-bit.ts";
 import type { Answer } from "../harness/wire.ts";
@@ -14,32 +13,15 @@ import type { Answer } from "../harness/wire.ts";
 /** draft-cavage signatures that are taken and refused (docs/protocol.md, "Signatures between nodes"). */
 const test = suite("refusals, draft-cavage: signatures");
 
+let judging: Judging;
 let node: TestNode;
 let peer: ScriptedPeer;
-/** Tables in which accepted activities and logins leave rows. */
-const unjudged = ["journal", "sessions", "received_activities", "administrators"];
-let tablesBefore: Record<string, string[]>;
 
 test.before(async () => {
-  // On PostgreSQL every case compares all tables; on PGlite the whole suite does, once.
-  const store = (await freshDatabaseUrl()) === undefined ? "pglite" : "postgres";
-  [node, peer] = await Promise.all([startNode({ store }), startPeer()]);
-  await approveScripted(node, peer);
-  await untilQuiet(node);
-  if (store === "postgres") return;
-  await node.stop();
-  tablesBefore = await node.dump(unjudged);
-  await node.start();
+  judging = await startJudging();
+  ({ node, peer } = judging);
 });
-test.after(async () => {
-  try {
-    if (node.store === "postgres") return;
-    await node.stop();
-    assert.equal(await node.dump(unjudged), tablesBefore);
-  } finally {
-    await Promise.all([node[Symbol.asyncDispose](), peer[Symbol.asyncDispose]()]);
-  }
-});
+test.after(async () => await judging[Symbol.asyncDispose]());
 
 /** An activity without any effect: what is refused is refused for its signature or its form. */
 const note = (members: Json = {}): Json =>

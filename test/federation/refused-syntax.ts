@@ -1,10 +1,9 @@
 import * as assert from "uvu/assert";
 import { mintId } from "../../src/protocol/ids.ts";
-import { startNode, type TestNode } from "../harness/node.ts";
-import { approveScripted, type ScriptedPeer, startPeer } from "../harness/peer.ts";
-import { assertRefused, type Trace, untilQuiet } from "../harness/refusal.ts";
+import type { TestNode } from "../harness/node.ts";
+import type { ScriptedPeer } from "../harness/peer.ts";
+import { assertRefused, type Judging, startJudging, type Trace } from "../harness/refusal.ts";
 import type { Json } from "../harness/rest.ts";
-import { freshDatabaseUrl } from "../harness/servers.ts";
 import { type FormKnobs, postIn, type SignatureForm } from "../harness/signature-form.ts";
 import { suite } from "../harness/suite.ts";
 import { type Answer, sendRequest } from "../harness/wire.ts";
@@ -12,32 +11,15 @@ import { type Answer, sendRequest } from "../harness/wire.ts";
 export function testRefusedSyntax(form: SignatureForm): void {
   const test = suite(`refusals, ${form}: syntax, sizes and their order`);
 
+  let judging: Judging;
   let node: TestNode;
   let peer: ScriptedPeer;
-  /** Tables in which accepted activities and logins leave rows. */
-  const unjudged = ["journal", "sessions", "received_activities", "administrators"];
-  let tablesBefore: Record<string, string[]>;
 
   test.before(async () => {
-    // On PostgreSQL every case compares all tables; on PGlite the whole suite does, once.
-    const store = (await freshDatabaseUrl()) === undefined ? "pglite" : "postgres";
-    [node, peer] = await Promise.all([startNode({ store }), startPeer()]);
-    await approveScripted(node, peer);
-    await untilQuiet(node);
-    if (store === "postgres") return;
-    await node.stop();
-    tablesBefore = await node.dump(unjudged);
-    await node.start();
+    judging = await startJudging((node) => node.admin.ok("POST", "/platforms", { name: "Anybody" }));
+    ({ node, peer } = judging);
   });
-  test.after(async () => {
-    try {
-      if (node.store === "postgres") return;
-      await node.stop();
-      assert.equal(await node.dump(unjudged), tablesBefore);
-    } finally {
-      await Promise.all([node[Symbol.asyncDispose](), peer[Symbol.asyncDispose]()]);
-    }
-  });
+  test.after(async () => await judging[Symbol.asyncDispose]());
 
   /** An activity without any effect: what is refused is refused for its signature or its form. */
   const note = (members: Json = {}): Json =>
@@ -251,7 +233,6 @@ export function testRefusedSyntax(form: SignatureForm): void {
   test("an activity counts once, to whichever inbox it comes", async () => {
     const activity = note();
     const answers = [];
-    await node.admin.ok("POST", "/platforms", { name: "Anybody" });
     for (const path of ["/inbox", "/actor/inbox", "/platforms/anybody/inbox"])
       answers.push(await post({ path }, activity));
     assert.is((await post({ path: "/platforms/nobody/inbox" }, activity)).status, 404);

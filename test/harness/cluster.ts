@@ -1,6 +1,7 @@
 /** A node on the server profile: two web and two worker processes, a balancer before them, links to both stores. */
 import { connect, createServer, type Server } from "node:net";
 import { type Base, freePort, openProcess, type Running, startNode, type TestNode } from "./node.ts";
+import { deleteRedisKeys } from "./redis-wire.ts";
 import { freshDatabaseUrl, redisSettings } from "./servers.ts";
 import { startTcpProxy, type TcpProxy } from "./tcp-proxy.ts";
 
@@ -19,6 +20,8 @@ export interface Cluster extends TestNode {
   readonly postgres: TcpProxy;
   /** What every key of the node in Redis begins with. */
   readonly redisPrefix: string;
+  /** Redis loses all that it holds of the node. */
+  flushRedis(): Promise<void>;
 }
 
 /** @throws without PostgreSQL or Redis: skip the suite */
@@ -59,6 +62,7 @@ export async function startCluster({ program }: { readonly program?: string } = 
     redis: { value: redis },
     postgres: { value: postgres },
     redisPrefix: { value: redisPrefix },
+    flushRedis: { value: () => deleteRedisKeys(shared.url, redisPrefix) },
     [Symbol.asyncDispose]: {
       async value() {
         await dispose();

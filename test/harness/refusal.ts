@@ -1,7 +1,8 @@
 import * as assert from "uvu/assert";
-import { settle, type TestNode } from "./node.ts";
-import type { ScriptedPeer } from "./peer.ts";
+import { settle, startNode, type TestNode } from "./node.ts";
+import { approveScripted, type ScriptedPeer, startPeer } from "./peer.ts";
 import type { Json } from "./rest.ts";
+import { freshDatabaseUrl } from "./servers.ts";
 import { until } from "./until.ts";
 import type { Answer } from "./wire.ts";
 
@@ -43,6 +44,43 @@ export async function assertRefused(
   assert.is(added[0]?.outcome, "refused");
   if (trace === "count") assert.ok(added[0]?.address, "a stranger's refusal is counted by address");
   return answer;
+}
+
+export interface Judging extends AsyncDisposable {
+  readonly node: TestNode;
+  /** An approved peer of it. */
+  readonly peer: ScriptedPeer;
+}
+
+/**
+ * A node and a peer whose requests it judges; `prepare` makes what the accepted ones need. On PostgreSQL every refusal
+ * compares all tables; on PGlite the whole suite does, once, when this is disposed.
+ */
+export async function startJudging(prepare: (node: TestNode) => Promise<unknown> = async () => {}): Promise<Judging> {
+  const store = (await freshDatabaseUrl()) === undefined ? "pglite" : "postgres";
+  const [node, peer] = await Promise.all([startNode({ store }), startPeer()]);
+  await approveScripted(node, peer);
+  await prepare(node);
+  await untilQuiet(node);
+  const dump = async (): Promise<Record<string, string[]>> => {
+    if (store === "postgres") return {};
+    await node.stop();
+    // Accepted activities and logins leave rows.
+    return await node.dump(["journal", "sessions", "received_activities", "administrators"]);
+  };
+  const before = await dump();
+  if (store === "pglite") await node.start();
+  return {
+    node,
+    peer,
+    async [Symbol.asyncDispose]() {
+      try {
+        assert.equal(await dump(), before);
+      } finally {
+        await Promise.all([node[Symbol.asyncDispose](), peer[Symbol.asyncDispose]()]);
+      }
+    },
+  };
 }
 
 /** Waits until nothing of the node's own doing changes its tables any more. */

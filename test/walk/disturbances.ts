@@ -1,7 +1,5 @@
 /** What happens to a node of several processes: they are killed, Redis goes and forgets, PostgreSQL restarts. */
-import { Redis } from "ioredis";
 import type { Cluster } from "../harness/cluster.ts";
-import { redisSettings } from "../harness/servers.ts";
 import { until } from "../harness/until.ts";
 import type { World } from "./world.ts";
 
@@ -20,7 +18,7 @@ export async function disturbCluster({ cluster, nodes }: World, random: () => nu
     return "Redis is there";
   }
   if (drawn < 0.9) {
-    await flush(cluster);
+    await cluster.flushRedis();
     return "Redis has forgotten everything";
   }
   cluster.postgres.cut();
@@ -41,14 +39,6 @@ async function endOrStart(cluster: Cluster, chosen: number): Promise<string | un
   if (process.role === "web" && others < 2) return undefined;
   await process.kill();
   return `a ${process.role} is killed`;
-}
-
-async function flush({ redisPrefix }: Cluster): Promise<void> {
-  const client = new Redis(((await redisSettings()) as { url: string }).url);
-  for await (const keys of client.scanStream({ match: `${redisPrefix}*` })) {
-    if ((keys as string[]).length > 0) await client.del(...(keys as string[]));
-  }
-  client.disconnect();
 }
 
 /** Every process up, both stores there. */
