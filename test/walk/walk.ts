@@ -28,13 +28,14 @@ export async function runWalk({
   patience = 120_000,
   lookEvery = steps,
 }: WalkOptions): Promise<void> {
-  const random = createRandom(seed);
   await using world = await buildWorld({ program, shared });
   const model: Model = { projects: [] };
-  const walk: Walk = { world, model, random };
+  const walkAt = (step: number): Walk => ({ world, model, random: createRandom(seed * 1_000_003 + step) });
   const done: string[] = [];
   try {
     for (let step = 1; step <= steps; step += 1) {
+      // Drawn from seed and step alone: what the nodes make of one step does not change the draws of the next.
+      const walk = walkAt(step);
       done.push(`${step}: ${await takeStep(walk)}`);
       await Promise.all(world.walkers.filter(({ node }) => node.up).map((walker) => assertWithinGrants(walk, walker)));
       if (step % lookEvery !== 0 && step !== steps) continue;
