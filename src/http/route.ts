@@ -100,17 +100,20 @@ export interface RouteDependencies {
 /** Puts routes on a router. Order of judgement: token 401, right 403, media type and size, shape 400, then the handler. */
 export function mountRoutes(router: Router, routes: readonly Route[], dependencies: RouteDependencies): void {
   for (const route of routes) {
-    router[route.method](`/api/v1${route.path}`, (ctx: RouteContext) =>
-      dependencies.witness(ctx, async (known) => {
+    router[route.method](`/api/v1${route.path}`, (ctx: RouteContext) => {
+      // Before anything is waited for: a connection may end during the judgement too.
+      const gone = new AbortController();
+      ctx.res.once("close", () => gone.abort());
+      return dependencies.witness(ctx, async (known) => {
         let caller: AdministratorCaller | PlatformCaller | null = null;
         if (route.access !== "public") {
           caller = await dependencies.authenticate(ctx.get("authorization"));
           known(caller);
           admit(route.access, caller);
         }
-        await runRoute(ctx, route, caller, dependencies);
-      }),
-    );
+        await runRoute(ctx, route, { caller, gone: gone.signal }, dependencies);
+      });
+    });
   }
 }
 
@@ -119,12 +122,10 @@ type RouteContext = Context & { readonly params: Record<string, string> };
 async function runRoute(
   ctx: RouteContext,
   route: Route,
-  caller: AdministratorCaller | PlatformCaller | null,
+  { caller, gone }: { readonly caller: AdministratorCaller | PlatformCaller | null; readonly gone: AbortSignal },
   { readAddress }: RouteDependencies,
 ): Promise<void> {
   const body = route.body ? readShape(route.body, await readRestBody(ctx, route.form ?? false)) : undefined;
-  const gone = new AbortController();
-  ctx.res.once("close", () => gone.abort());
   const input = {
     caller: caller as CallerOf<Access>,
     params: route.params ? readParams(route.params, ctx.params) : {},
@@ -133,7 +134,7 @@ async function runRoute(
     address: readAddress(ctx.req),
     once: caller === null ? undefined : readOnce(ctx, caller, body),
     header: (name: string) => ctx.get(name),
-    gone: gone.signal,
+    gone,
   };
   await judgeIfMatch(ctx, route, input);
   answer(ctx, route, await route.handle(input));

@@ -2,6 +2,7 @@
  * Watches the journal for everybody in this process who waits for events: one look per signal, whatever the number of
  * streams. It also ends those whose session has ended.
  */
+import { Problem } from "../errors.ts";
 import type { Database } from "../storage/database.ts";
 import type { Signals } from "../storage/signals.ts";
 import type { AdministratorCaller, PlatformCaller } from "./caller.ts";
@@ -22,6 +23,7 @@ export interface EventView {
 }
 
 export interface EventWatch extends AsyncDisposable {
+  /** @throws {Problem} `rate_limited` where the caller, or this process, has as many open as it may have */
   open(caller: AdministratorCaller | PlatformCaller): EventView;
 }
 
@@ -33,6 +35,8 @@ export interface EventWatchDependencies {
 }
 
 interface Viewer {
+  /** Whose it is: its sessions count together. */
+  readonly holder: string;
   readonly sessionId: string;
   readonly audience: string;
   /** Something may be new since the viewer last waited. */
@@ -40,6 +44,12 @@ interface Viewer {
   ended: boolean;
   wake: () => void;
 }
+
+/** Open views of one caller, and of all, in one process. */
+const mostOfCaller = 8;
+const mostOfAll = 1_000;
+/** What is open ends when it likes: seconds after which it is worth another try. */
+const retryAfter = 5;
 
 /** Signals that come within this are one look, milliseconds. */
 const coalesceMilliseconds = 5;
@@ -106,6 +116,16 @@ export function createEventWatch({ database, signals, clock, onError }: EventWat
     if (Number.isFinite(soonest)) nextEnd = setTimeout(plan, Math.min(soonest - now.getTime(), longestDelay));
   };
 
+  const admit = (holder: string): void => {
+    const own = [...viewers].filter((viewer) => viewer.holder === holder).length;
+    if (own < mostOfCaller && viewers.size < mostOfAll) return;
+    const detail =
+      own < mostOfCaller
+        ? "This process has as many open streams and polls of events as it keeps; try again later."
+        : `You have ${mostOfCaller} open streams and polls of events here; end one of them.`;
+    throw new Problem("rate_limited", detail, { retry_after: retryAfter });
+  };
+
   const forget = () => {
     stopListening?.();
     stopListening = undefined;
@@ -115,8 +135,11 @@ export function createEventWatch({ database, signals, clock, onError }: EventWat
 
   return {
     open(caller) {
+      const holder = `${caller.kind}:${caller.id}`;
+      admit(holder);
       // Everything may be new to somebody who has just come.
       const viewer: Viewer = {
+        holder,
         sessionId: caller.sessionId,
         audience: audienceOf(caller),
         fresh: true,

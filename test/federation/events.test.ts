@@ -1,3 +1,4 @@
+import { connect } from "node:net";
 import * as assert from "uvu/assert";
 import { openEventStream } from "../harness/event-stream.ts";
 import { makePeers, startNode, type TestNode } from "../harness/node.ts";
@@ -111,6 +112,43 @@ test("refuses what names no event, and who has no token", async () => {
     assert.is((await hcl.rest.call("GET", `/events?${query}`)).body.code, "invalid", query);
   }
   assert.is((await hcl.rest.call("GET", "/events", undefined, { authorization: "Bearer no" })).status, 401);
+});
+
+test("a caller has eight open streams and polls, whatever its sessions; what ended counts no more", async () => {
+  const crowd = await joinPlatform(lyon, "crowd");
+  const sessions = [crowd.rest, await logIn(lyon.origin, "crowd", crowd.accessKey)];
+  const open = (at: number) => openEventStream(lyon.origin, sessions[at % 2] ?? crowd.rest);
+  const streams = await Promise.all([0, 1, 2, 3, 4, 5, 6, 7].map(open));
+  assert.equal(new Set(streams.map(({ status }) => status)), new Set([200]));
+  const refused = await crowd.rest.call("GET", "/events?wait=1");
+  assert.is(refused.body.code, "rate_limited");
+  assert.is(refused.status, 429);
+  assert.match(String(refused.headers["retry-after"]), /^[1-9][0-9]*$/);
+  assert.is((await other.rest.call("GET", "/events?wait=0")).status, 200, "somebody else");
+  await streams.pop()?.[Symbol.asyncDispose]();
+  await until("there is room", async () => (await crowd.rest.call("GET", "/events?wait=0")).status === 200);
+  const brief = await logIn(lyon.origin, "crowd", crowd.accessKey);
+  const waiting = brief.call("GET", "/events?wait=25");
+  await until("it waits", async () => (await crowd.rest.call("GET", "/events?wait=0")).status === 429);
+  await brief.ok("POST", "/auth/logout", {});
+  await waiting;
+  assert.is((await crowd.rest.call("GET", "/events?wait=0")).status, 200, "a poll that has ended");
+  await Promise.all(streams.map((stream) => stream[Symbol.asyncDispose]()));
+});
+
+test("who is gone before the answer leaves no open stream behind", async () => {
+  const hasty = await joinPlatform(lyon, "hasty");
+  const head = `GET /api/v1/events HTTP/1.1\r\nHost: ${new URL(lyon.origin).host}\r\nAuthorization: Bearer ${hasty.rest.token}\r\n\r\n`;
+  for (let count = 0; count < 20; count += 1) {
+    const socket = connect(Number(new URL(lyon.origin).port), "127.0.0.1");
+    socket.on("error", () => {});
+    await new Promise<void>((resolve) => socket.write(head, () => resolve()));
+    socket.destroy();
+  }
+  await until("there is room", async () => (await hasty.rest.call("GET", "/events?wait=0")).status === 200);
+  const streams = await Promise.all(Array.from({ length: 8 }, () => openEventStream(lyon.origin, hasty.rest)));
+  assert.equal(new Set(streams.map(({ status }) => status)), new Set([200]));
+  await Promise.all(streams.map((stream) => stream[Symbol.asyncDispose]()));
 });
 
 test("a node that stops ends its streams", async () => {

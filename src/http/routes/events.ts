@@ -33,6 +33,7 @@ export function eventRoutes({ database, eventWatch }: HttpDependencies): readonl
       },
       handle: async ({ caller, query, header, gone }) => {
         const view = eventWatch.open(caller);
+        if (gone.aborted) view.close();
         gone.addEventListener("abort", () => view.close());
         const { after, wait } = query;
         if (after === undefined && wait === undefined) {
