@@ -23,7 +23,8 @@ import { createGroupCommit } from "./inbox/group-commit.ts";
 import { createLaneRouser, createPeerReader } from "./inbox/peer-reader.ts";
 import { createQuotas } from "./inbox/quotas.ts";
 import { admitInvited } from "./outbox/invitations.ts";
-import { drainLane, type LaneDependencies, releaseLanes, sweepLanes } from "./outbox/lanes.ts";
+import { drainLane, type LaneDependencies, sweepLanes } from "./outbox/lanes.ts";
+import { endLeases } from "./outbox/leases.ts";
 import { createPeerKeyRefresh } from "./outbox/peer-keys.ts";
 import { dropOldBodies } from "./outbox/retention.ts";
 import { createFirstAdministrator, hasAdministrator, mayCreateFirst } from "./registry/administrators.ts";
@@ -145,7 +146,7 @@ async function startNode(
 
   if (config.role !== "web") {
     // Alone, whoever held a lane before is gone; beside others a claim runs out by itself.
-    if (stores.alone) await releaseLanes(database);
+    if (stores.alone) await endLeases(database.db);
     const sweep = async () => {
       await sweepLanes(lanes);
       if ((await sequenceJournal(database)) > 0) signals.send(journalSignal);

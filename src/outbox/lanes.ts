@@ -3,7 +3,7 @@
  * says that now is a good moment to look.
  */
 import { randomUUID } from "node:crypto";
-import { and, eq, gt, inArray, isNotNull, isNull, lte, or, sql } from "drizzle-orm";
+import { and, eq, gt, inArray, sql } from "drizzle-orm";
 import { limits } from "../protocol/limits.ts";
 import type { JsonObject } from "../protocol/objects.ts";
 import { sendingStates } from "../registry/peer-states.ts";
@@ -11,8 +11,9 @@ import type { Database, Tx } from "../storage/database.ts";
 import { type activities, deliveries, lanes, objects, peers } from "../storage/schema.ts";
 import { type DeliverDependencies, deliverActivity, deliverBatch } from "./deliver.ts";
 import { type Due, findDue } from "./due.ts";
+import { endLease, endStrangeLeases, leaseLeft, renewLease, takeLease } from "./leases.ts";
 import { longestWait, type Outcome } from "./outcome.ts";
-import { type Attempted, leaseMilliseconds, type WriteBackDependencies, writeOutcomes } from "./written-outcomes.ts";
+import { type Attempted, type WriteBackDependencies, writeOutcomes } from "./written-outcomes.ts";
 
 export interface LaneDependencies extends DeliverDependencies, WriteBackDependencies {
   readonly wake: (lane: string, at?: Date) => void;
@@ -53,25 +54,15 @@ export async function drainLane(dependencies: LaneDependencies, peerId: string):
     if (!stopping.aborted) throw error;
   } finally {
     clearInterval(renewal);
-    await releaseLane(database, peerId, worker);
+    await endLease(database.db, { peerId, worker });
   }
   // Not after an error: what could not be written back must not be sent again and again. The sweeper comes by.
   await wakeAgain(dependencies, peerId);
 }
 
 /** Holds a lane while a request takes its time. A renewal that fails is made up for by the next one, or by an outcome. */
-function renewNowAndThen({ database, clock }: LaneDependencies, peerId: string, worker: string): NodeJS.Timeout {
-  return setInterval(() => {
-    const lockedUntil = new Date(clock().getTime() + leaseMilliseconds);
-    void database.db
-      .update(lanes)
-      .set({ lockedUntil })
-      .where(and(eq(lanes.peerId, peerId), eq(lanes.lockedBy, worker)))
-      .then(
-        () => {},
-        () => {},
-      );
-  }, renewalMilliseconds);
+function renewNowAndThen({ database }: LaneDependencies, peerId: string, worker: string): NodeJS.Timeout {
+  return setInterval(() => void renewLease(database.db, { peerId, worker }).catch(() => {}), renewalMilliseconds);
 }
 
 /** What may speak of one activity speaks of the peer when three different ones fail in a row. */
@@ -94,20 +85,7 @@ async function claimLane(
   return await database.transaction(async (tx) => {
     const [peer] = await tx.select({ batchInbox: peers.batchInbox }).from(peers).where(eq(peers.id, peerId));
     if (!peer) return null;
-    await tx.insert(lanes).values({ peerId }).onConflictDoNothing();
-    const lockedUntil = new Date(now.getTime() + leaseMilliseconds);
-    const claimed = await tx
-      .update(lanes)
-      .set({ lockedBy: worker, lockedUntil })
-      .where(
-        and(
-          eq(lanes.peerId, peerId),
-          or(isNull(lanes.lockedUntil), lte(lanes.lockedUntil, now)),
-          or(isNull(lanes.nextAttemptAt), lte(lanes.nextAttemptAt, now)),
-        ),
-      )
-      .returning({ peerId: lanes.peerId });
-    return claimed.length > 0 ? peer : null;
+    return (await takeLease(tx, { peerId, worker, now })) ? peer : null;
   });
 }
 
@@ -143,30 +121,19 @@ async function isNewest(tx: Tx, activity: typeof activities.$inferSelect): Promi
   return row?.revision === activity.revision && row.deletedAt === null;
 }
 
-async function releaseLane(database: Database, peerId: string, worker: string): Promise<void> {
-  await database.db
-    .update(lanes)
-    .set({ lockedBy: null, lockedUntil: null })
-    .where(and(eq(lanes.peerId, peerId), eq(lanes.lockedBy, worker)));
-}
-
-/**
- * Gives up the claims of a process that was killed, which would hold its lanes until they run out. Only for a process
- * that serves its database alone: claims of others would be given up as well.
- */
-export async function releaseLanes({ db }: Database): Promise<void> {
-  await db.update(lanes).set({ lockedBy: null, lockedUntil: null }).where(isNotNull(lanes.lockedBy));
-}
-
-/** When each peer's lane is next worth looking at. */
-async function nextTimes(tx: Tx, peerId?: string): Promise<readonly { readonly lane: string; readonly at: Date }[]> {
+/** When each peer's lane is next worth looking at, by the clock that says `now`. */
+async function nextTimes(
+  tx: Tx,
+  now: Date,
+  peerId?: string,
+): Promise<readonly { readonly lane: string; readonly at: Date }[]> {
   const rows = await tx
     .select({
       lane: deliveries.peerId,
       // The first due delivery, but not before the lane's back-off is over or its holder's lease has run out.
       at: sql<string>`greatest(
         min(case when ${deliveries.attempts} = 0 then to_timestamp(0) else ${deliveries.nextAttemptAt} end),
-        max(${lanes.nextAttemptAt}), max(${lanes.lockedUntil}))`,
+        max(${lanes.nextAttemptAt}), ${now.toISOString()}::timestamptz + max(${leaseLeft}))`,
     })
     .from(deliveries)
     .innerJoin(peers, eq(peers.id, deliveries.peerId))
@@ -182,8 +149,8 @@ async function nextTimes(tx: Tx, peerId?: string): Promise<readonly { readonly l
   return rows.map(({ lane, at }) => ({ lane, at: new Date(at) }));
 }
 
-async function wakeAgain({ database, wake }: LaneDependencies, peerId: string): Promise<void> {
-  for (const { lane, at } of await nextTimes(database.db, peerId)) wake(lane, at);
+async function wakeAgain({ database, wake, clock }: LaneDependencies, peerId: string): Promise<void> {
+  for (const { lane, at } of await nextTimes(database.db, clock(), peerId)) wake(lane, at);
 }
 
 /** Wakes every lane that has something to send, at its time: after a restart, and now and then, nothing is forgotten. */
@@ -192,8 +159,10 @@ export async function sweepLanes({
   wake,
   clock,
 }: Pick<LaneDependencies, "database" | "wake" | "clock">): Promise<void> {
-  await cutTimesBack(database.db, clock());
-  for (const { lane, at } of await nextTimes(database.db)) wake(lane, at);
+  const now = clock();
+  await cutTimesBack(database.db, now);
+  await endStrangeLeases(database.db);
+  for (const { lane, at } of await nextTimes(database.db, now)) wake(lane, at);
 }
 
 /** Times further off than any wait were written while the clock was ahead: they are cut back to now. */
@@ -204,8 +173,6 @@ async function cutTimesBack(tx: Tx, now: Date): Promise<void> {
     .set({ nextAttemptAt: now })
     .where(and(eq(deliveries.state, "queued"), gt(deliveries.nextAttemptAt, furthest)));
   await tx.update(lanes).set({ nextAttemptAt: now }).where(gt(lanes.nextAttemptAt, furthest));
-  const lease = new Date(now.getTime() + leaseMilliseconds);
-  await tx.update(lanes).set({ lockedBy: null, lockedUntil: null }).where(gt(lanes.lockedUntil, lease));
 }
 
 /** These peers have just talked to us: their lanes are due at once. Gives those that had been backing off. */

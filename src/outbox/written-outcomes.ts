@@ -4,6 +4,7 @@ import { administrators, recordEffects } from "../registry/journal.ts";
 import type { Database, Tx } from "../storage/database.ts";
 import { type DeliveryError, deliveries, lanes, peers } from "../storage/schema.ts";
 import type { Due } from "./due.ts";
+import { renewLease } from "./leases.ts";
 import type { DeliveryFailure, Outcome } from "./outcome.ts";
 
 export interface WriteBackDependencies {
@@ -13,9 +14,6 @@ export interface WriteBackDependencies {
   readonly retry: { readonly base: number; readonly cap: number };
   readonly random: () => number;
 }
-
-/** How long a claim of a lane holds without renewal: how soon one is taken over whose worker was killed, milliseconds. */
-export const leaseMilliseconds = 6_000;
 
 /** One delivery and what became of it. */
 export interface Attempted {
@@ -37,11 +35,7 @@ export async function writeOutcomes(
     // A peer that judges what it is sent is well, whatever it says of it.
     const isWell = attempted.some(({ outcome }) => outcome.kind === "delivered" || outcome.kind === "dead");
     const progress = isWell ? { failures: 0, nextAttemptAt: null, lastError: null } : {};
-    const held = await tx
-      .update(lanes)
-      .set({ lockedUntil: new Date(now.getTime() + leaseMilliseconds), ...progress })
-      .where(and(eq(lanes.peerId, peerId), eq(lanes.lockedBy, worker)))
-      .returning({ peerId: lanes.peerId });
+    const held = await renewLease(tx, { peerId, worker }, progress);
     await writeDelivered(tx, attempted, now);
     for (const { due, outcome } of attempted) {
       if (outcome.kind !== "delivered") await writeFailure(tx, dependencies, due, outcome, now);
@@ -49,8 +43,8 @@ export async function writeOutcomes(
     const form = attempted.find(({ outcome }) => outcome.form)?.outcome.form;
     if (form) await tx.update(peers).set({ signatureForm: form }).where(eq(peers.id, peerId));
     const failure = attempted.flatMap(({ outcome }) => (outcome.kind === "peer" ? outcome.failure : []))[0];
-    if (failure && held.length > 0) await failLane(tx, dependencies, peerId, failure, now);
-    return held.length > 0;
+    if (failure && held) await failLane(tx, dependencies, peerId, failure, now);
+    return held;
   });
 }
 
