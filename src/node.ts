@@ -27,12 +27,19 @@ import { drainLane, type LaneDependencies, sweepLanes } from "./outbox/lanes.ts"
 import { endLeases } from "./outbox/leases.ts";
 import { createPeerKeyRefresh } from "./outbox/peer-keys.ts";
 import { dropOldBodies } from "./outbox/retention.ts";
-import { createFirstAdministrator, hasAdministrator, mayCreateFirst } from "./registry/administrators.ts";
+import {
+  createFirstAdministrator,
+  firstAdministrator,
+  hasAdministrator,
+  mayCreateFirst,
+  replacePassword,
+} from "./registry/administrators.ts";
 import { system } from "./registry/caller.ts";
 import { createEventWatch } from "./registry/event-watch.ts";
 import { listLanes } from "./registry/peer-views.ts";
 import { countUnnumbered, createSequencer, journalSignal, sequenceJournal } from "./registry/sequencer.ts";
 import { type Database, openDatabase } from "./storage/database.ts";
+import { type Inspection, inspectDatabase } from "./storage/inspect.ts";
 import { writeWhole } from "./storage/whole-file.ts";
 import { openStores } from "./stores.ts";
 import { createLog, type Log } from "./telemetry/log.ts";
@@ -248,6 +255,7 @@ function createFetch(config: Config, log: Log) {
 }
 
 const passwordFile = "admin-password";
+const makePassword = () => randomBytes(18).toString("base64url");
 
 /**
  * The administrator of the first start. A generated password stands in a file (0600) before it counts, and until
@@ -258,7 +266,7 @@ async function ensureAdministrator(database: Database, config: Config, now: Date
   if (!(await hasAdministrator(database.db))) {
     await database.transaction(async (tx) => {
       if (!(await mayCreateFirst(tx))) return;
-      const password = config.adminPassword ?? randomBytes(18).toString("base64url");
+      const password = config.adminPassword ?? makePassword();
       if (config.adminPassword === undefined) await writeWhole(path, `${password}\n`);
       await createFirstAdministrator(tx, password, now);
     });
@@ -270,6 +278,35 @@ async function ensureAdministrator(database: Database, config: Config, now: Date
 /** The first password was shown to somebody: it is kept nowhere any more. */
 export async function forgetFirstPassword(config: Config): Promise<void> {
   await rm(join(config.dataDir, passwordFile), { force: true });
+}
+
+/**
+ * Gives an administrator a new password, which is kept nowhere; beside a node that runs on PostgreSQL, or while one with
+ * embedded stores is stopped.
+ * @throws {ConcordatError} `not_found`, `data_directory_in_use`, `database_missing`, `database_unreachable`,
+ *   `schema_differs`
+ */
+export async function resetPassword(config: Config, username: string): Promise<{ readonly password: string }> {
+  const password = makePassword();
+  await using database = await openBeside(config);
+  await database.db.transaction((tx) => replacePassword(tx, username, password, new Date()));
+  // It may be the password that waits there to be read, and is none any more.
+  if (username === firstAdministrator) await forgetFirstPassword(config);
+  return { password };
+}
+
+async function openBeside({ databaseUrl: url, dataDir }: Config): Promise<Inspection> {
+  const database = await inspectDatabase({ url, dataDir: join(dataDir, "database") }).catch((error: unknown) => {
+    if (!(error instanceof ConcordatError && error.code === "data_directory_in_use")) throw error;
+    const message = `A process has the embedded database in ${dataDir} open: stop the node, then try again.`;
+    throw new ConcordatError(error.code, message, { cause: error });
+  });
+  if (database.schema === "current") return database;
+  await database[Symbol.asyncDispose]();
+  throw new ConcordatError(
+    "schema_differs",
+    `${database.place} does not have the schema of this program: \`concordat doctor\` says what to do.`,
+  );
 }
 
 /** Runs `work` now and then, until disposed; what runs then is waited for. */

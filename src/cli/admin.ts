@@ -15,6 +15,7 @@ import { readSecret } from "./prompt.ts";
 export function addAdminCommands(program: Command, context: CliContext): void {
   const admin = addGroup(program, "admin", "administer an instance over HTTP");
   addLogin(admin, context);
+  addPasswordReset(admin, context);
   addPlatformCommands(admin, context);
   addKeyCommands(admin, context);
   addRegistryCommands(admin, context);
@@ -42,5 +43,17 @@ function addLogin(admin: Command, context: CliContext): void {
         { origin, username: options.user, role: answer.role, expires_in: seconds },
         `Logged in at ${origin} as ${options.user} (${answer.role}), for ${Math.round(seconds / 60)} minutes.`,
       );
+    });
+}
+
+/** For whoever has lost the password: unlike the others it works on the stores, with the settings of `serve`. */
+function addPasswordReset(admin: Command, { output }: CliContext): void {
+  addCommand(admin, "reset-password", "on the node's machine: a new password, and the end of who is logged in")
+    .argument("[name]", "user name", "admin")
+    .action(async (username: string) => {
+      const { replaceLostPassword } = await import("./serve.ts");
+      const { password } = await replaceLostPassword(username);
+      output.done({ username, password }, password);
+      output.note(`The new password of ${username}: it is kept nowhere, keep it now.`);
     });
 }

@@ -9,6 +9,7 @@ import {
   type Node,
   type NodeDescription,
   readNode,
+  resetPassword,
   rotateKeys,
 } from "../node.ts";
 
@@ -45,6 +46,11 @@ async function announce(config: Config, { origin, firstPassword }: Node): Promis
 /** Applies the migrations; gives the kind of database. */
 export async function migrate(): Promise<"pglite" | "postgres"> {
   return await migrateStores(readConfig());
+}
+
+/** Gives an administrator of this machine's node a new password. */
+export async function replaceLostPassword(username: string): Promise<{ readonly password: string }> {
+  return await resetPassword(readConfig(), username);
 }
 
 /** Who this node is, with its keys as the secret that several processes share. */

@@ -1,11 +1,12 @@
 /** Administrators of the node and their roles. */
 import { hash, verify } from "@node-rs/argon2";
-import { eq, sql } from "drizzle-orm";
+import { and, eq, isNull, sql } from "drizzle-orm";
+import { ConcordatError } from "../errors.ts";
 import { mintUuid } from "../protocol/ids.ts";
 import { permissions } from "../protocol/rights.ts";
 import type { Tx } from "../storage/database.ts";
-import { administrators, roles } from "../storage/schema.ts";
-import { recordEffects } from "./journal.ts";
+import { administrators, loginFailures, roles, sessions } from "../storage/schema.ts";
+import { administrators as everyAdministrator, recordEffects } from "./journal.ts";
 
 /** A hash of no password, so that a login under an unknown name costs the same time. */
 const nobody = await hash("no password has this hash");
@@ -27,19 +28,55 @@ export async function mayCreateFirst(tx: Tx): Promise<boolean> {
   return !(await hasAdministrator(tx));
 }
 
-/** The first administrator `admin`, with every permission, at the first start. */
+/** Their name at the first start. */
+export const firstAdministrator = "admin";
+
+/** The first administrator, with every permission, at the first start. */
 export async function createFirstAdministrator(tx: Tx, password: string, now: Date): Promise<void> {
   const roleId = mintUuid();
   await tx.insert(roles).values({ id: roleId, name: "administrator", permissions: [...permissions] });
   await tx.insert(administrators).values({
     id: mintUuid(),
-    username: "admin",
+    username: firstAdministrator,
     passwordHash: await hash(password),
     roleId,
     createdAt: now,
   });
-  await recordEffects(tx, { at: now, actor: "node", action: "administrator.created", object: "admin" });
+  await recordEffects(tx, { at: now, actor: "node", action: "administrator.created", object: firstAdministrator });
 }
+
+/**
+ * Gives an administrator another password: who is logged in with the old one is out, and failed guesses at the account
+ * no longer count.
+ * @throws {ConcordatError} `not_found`, naming those that there are
+ */
+export async function replacePassword(tx: Tx, username: string, password: string, now: Date): Promise<void> {
+  const [replaced] = await tx
+    .update(administrators)
+    .set({ passwordHash: await hash(password) })
+    .where(eq(administrators.username, username))
+    .returning({ id: administrators.id });
+  if (replaced === undefined) {
+    const known = await tx.select({ username: administrators.username }).from(administrators);
+    const names = known.map((one) => one.username).join(", ");
+    throw new ConcordatError("not_found", `There is no administrator ${username} here; there is ${names || "none"}.`);
+  }
+  await tx
+    .update(sessions)
+    .set({ endedAt: now })
+    .where(and(eq(sessions.administratorId, replaced.id), isNull(sessions.endedAt)));
+  await tx.delete(loginFailures).where(eq(loginFailures.subject, accountSubject(username)));
+  await recordEffects(tx, {
+    at: now,
+    actor: "node",
+    action: "administrator.password_reset",
+    object: username,
+    audience: [everyAdministrator],
+  });
+}
+
+/** Under which failed logins of an account are counted. */
+export const accountSubject = (username: string) => `account:${username.slice(0, 200)}`;
 
 /** The administrator of that name, for the login. */
 export async function findAdministrator(tx: Tx, username: string) {

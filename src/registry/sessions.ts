@@ -6,7 +6,7 @@ import { mintUuid } from "../protocol/ids.ts";
 import type { Permission, PlatformRight } from "../protocol/rights.ts";
 import type { Tx } from "../storage/database.ts";
 import { accessKeys, administrators, loginFailures, platforms, roles, sessions } from "../storage/schema.ts";
-import { findAdministrator, verifyPassword } from "./administrators.ts";
+import { accountSubject, findAdministrator, verifyPassword } from "./administrators.ts";
 import type { AdministratorCaller, PlatformCaller } from "./caller.ts";
 import { recordEffects } from "./journal.ts";
 
@@ -49,7 +49,7 @@ export async function logIn(
   { address, now }: { readonly address: string; readonly now: Date },
 ): Promise<LoginVerdict> {
   const { username, password } = credentials;
-  const subjects = [`account:${username.slice(0, 200)}`, `address:${address}`];
+  const subjects = [accountSubject(username), `address:${address}`];
   await refuseGuessing(tx, subjects, now);
 
   const admin = await findAdministrator(tx, username);

@@ -7,7 +7,8 @@ import type { Tx } from "./database.ts";
 import { compareSchema, type SchemaState } from "./migrate.ts";
 import { openPglite } from "./pglite.ts";
 import { connectPostgres } from "./postgres.ts";
-import { placeOf } from "./postgres-connection.ts";
+import { placeOf, unreachable } from "./postgres-connection.ts";
+import { isUnavailable } from "./sql-errors.ts";
 
 export interface Inspection extends AsyncDisposable {
   /** What and where it is, without user and password. */
@@ -23,7 +24,7 @@ export interface Inspection extends AsyncDisposable {
 /**
  * @param dataDir PGlite's folder, where no `url` is given
  * @throws {ConcordatError} `database_missing` where no node was started, `data_directory_in_use` by a PGlite that runs,
- *   and whatever the driver throws
+ *   `database_unreachable`, and whatever else the driver throws
  */
 export async function inspectDatabase({
   url,
@@ -56,7 +57,11 @@ export async function inspectDatabase({
 }
 
 async function open(url: string | undefined, dataDir: string): Promise<{ readonly db: Tx; close(): Promise<void> }> {
-  if (url !== undefined) return await connectPostgres(url);
+  if (url !== undefined) {
+    return await connectPostgres(url).catch((error: unknown) => {
+      throw isUnavailable(error) ? unreachable(url, error) : error;
+    });
+  }
   if (existsSync(join(dataDir, "cluster"))) return await openPglite(dataDir, { asItIs: true });
   throw new ConcordatError("database_missing", `There is no database in ${dataDir}: \`concordat serve\` makes it.`);
 }
