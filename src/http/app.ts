@@ -38,7 +38,7 @@ export function listRoutes(dependencies: HttpDependencies): readonly Route[] {
 }
 
 export function createApp(dependencies: HttpDependencies): Koa {
-  const { origin, version, readAddress } = dependencies;
+  const { origin, version } = dependencies;
   const routes = listRoutes(dependencies);
   const router = new Router({ sensitive: true });
   mountFederation(router, dependencies);
@@ -46,8 +46,8 @@ export function createApp(dependencies: HttpDependencies): Koa {
   mountClientToServer(router, dependencies);
   mountHealth(router, dependencies);
   mountRoutes(router, routes, {
+    ...dependencies,
     authenticate: (authorization) => authenticate(dependencies, authorization),
-    readAddress,
     witness: createWitness(dependencies),
   });
   const openApi = JSON.stringify(createOpenApi(routes, { origin, version }));

@@ -8,12 +8,14 @@ import type Router from "@koa/router";
 import type { Context } from "koa";
 import { z } from "zod";
 import { Problem } from "../errors.ts";
+import { type Commit, createCommit, type OutboxDependencies, type Terms } from "../outbox/commit.ts";
 import type { Once } from "../outbox/once.ts";
 import { digestJson } from "../protocol/canonical-json.ts";
 import { type JsonObject, judgeShape } from "../protocol/objects.ts";
 import type { Permission, PlatformRight } from "../protocol/rights.ts";
 import { parseStrictJson, parseStrictJsonText } from "../protocol/strict-json.ts";
 import type { AdministratorCaller, PlatformCaller } from "../registry/caller.ts";
+import type { Tx } from "../storage/database.ts";
 import { readBody, requireMediaType, restOctets } from "./body.ts";
 import type { AddressReader } from "./client-address.ts";
 import type { Witness } from "./refusals.ts";
@@ -36,8 +38,8 @@ export interface Input<A extends Access, P, Q, B> {
   readonly query: Q;
   readonly body: B;
   readonly address: string;
-  /** With a POST that carried an Idempotency-Key: for `commitChange`. */
-  readonly once: Once | undefined;
+  /** Makes the change of this request, under its Idempotency-Key and its `If-Match`. */
+  readonly commit: Commit;
   /** A header of the request; empty when it has none. */
   readonly header: (name: string) => string;
   /** Aborted when the connection has ended: whatever waits may stop. */
@@ -70,8 +72,8 @@ export interface Route<A extends Access = Access, P = unknown, Q = unknown, B = 
     /** Of one event, where the route may answer with a stream of them. */
     readonly stream?: z.ZodType;
   };
-  /** The resource as it stands, against which `If-Match` is judged. */
-  readonly current?: (input: Input<A, P, Q, unknown>) => Promise<unknown>;
+  /** The resource as it stands and stays until the transaction ends: `If-Match` is judged against it. */
+  readonly current?: (tx: Tx, input: Pick<Input<A, P, Q, B>, "caller" | "params">, now: Date) => Promise<unknown>;
   readonly handle: (input: Input<A, P, Q, B>) => Promise<Answer>;
 }
 
@@ -91,7 +93,7 @@ export const idParams = z.strictObject({ id: z.string() });
 
 export const listOf = (item: z.ZodType) => z.object({ items: z.array(item), next_cursor: z.string().nullable() });
 
-export interface RouteDependencies {
+export interface RouteDependencies extends OutboxDependencies {
   readonly authenticate: (authorization: string) => Promise<AdministratorCaller | PlatformCaller>;
   readonly readAddress: AddressReader;
   readonly witness: Witness;
@@ -123,21 +125,23 @@ async function runRoute(
   ctx: RouteContext,
   route: Route,
   { caller, gone }: { readonly caller: AdministratorCaller | PlatformCaller | null; readonly gone: AbortSignal },
-  { readAddress }: RouteDependencies,
+  dependencies: RouteDependencies,
 ): Promise<void> {
   const body = route.body ? readShape(route.body, await readRestBody(ctx, route.form ?? false)) : undefined;
-  const input = {
+  const request = {
     caller: caller as CallerOf<Access>,
     params: route.params ? readParams(route.params, ctx.params) : {},
     query: route.query ? readShape(route.query, { ...ctx.query }) : {},
     body,
-    address: readAddress(ctx.req),
-    once: caller === null ? undefined : readOnce(ctx, caller, body),
+    address: dependencies.readAddress(ctx.req),
     header: (name: string) => ctx.get(name),
     gone,
   };
-  await judgeIfMatch(ctx, route, input);
-  answer(ctx, route, await route.handle(input));
+  const commit = createCommit(dependencies, {
+    once: caller === null ? undefined : readOnce(ctx, caller, body),
+    precondition: readIfMatch(ctx, route, request),
+  });
+  answer(ctx, route, await route.handle({ ...request, commit }));
 }
 
 function admit(access: Exclude<Access, "public">, caller: AdministratorCaller | PlatformCaller): void {
@@ -210,15 +214,19 @@ function readParams<T>(schema: z.ZodType<T>, params: Record<string, string>): T 
 const entityTag = (body: unknown) =>
   `"${createHash("sha256").update(JSON.stringify(body)).digest("base64url").slice(0, 27)}"`;
 
-async function judgeIfMatch(
+/** What `If-Match` asks of the resource that the request changes. */
+function readIfMatch(
   ctx: Context,
-  route: Route,
-  input: Input<Access, unknown, unknown, unknown>,
-): Promise<void> {
+  { current }: Route,
+  request: Pick<Input<Access, unknown, unknown, unknown>, "caller" | "params">,
+): Terms["precondition"] {
   const wanted = ctx.get("if-match");
-  if (wanted === "" || wanted === "*" || !route.current) return;
-  const tag = entityTag(await route.current(input));
-  if (!wanted.split(",").some((candidate) => candidate.trim() === tag)) throw new Problem("precondition_failed");
+  if (wanted === "" || wanted === "*" || !current) return undefined;
+  const tags = wanted.split(",").map((tag) => tag.trim());
+  return async (tx, now) => {
+    const tag = entityTag(await current(tx, request, now));
+    if (!tags.includes(tag)) throw new Problem("precondition_failed");
+  };
 }
 
 function answer(ctx: Context, route: Route, { status, body, location, stream }: Answer): void {

@@ -1,7 +1,7 @@
 /** The inbox: who sent it, then each activity by itself, whether it came alone or in a batch. */
 
 import { Problem } from "../errors.ts";
-import { commitChange } from "../outbox/commit.ts";
+import { createCommit } from "../outbox/commit.ts";
 import { type BatchItem, splitBatch } from "../protocol/batches.ts";
 import { limits } from "../protocol/limits.ts";
 import { parseStrictJsonText } from "../protocol/strict-json.ts";
@@ -99,7 +99,8 @@ async function keepFollow(
   const asked = await keyValue.increment(`follow:${request.address}`, 60_000);
   if (asked > followsPerMinute)
     throw new Problem("rate_limited", "Too many requests to become a peer.", { retry_after: 60 });
-  await commitChange(dependencies, async (tx) => {
+  const commit = createCommit(dependencies);
+  await commit(async (tx) => {
     const { method, target, headers, body, address, arrivedAt } = request;
     const invitationHash = invitation === null ? null : hashToken(invitation);
     await storeFollow(tx, system, { origin, method, target, headers, body, address, invitationHash, arrivedAt });

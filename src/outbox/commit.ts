@@ -17,21 +17,32 @@ export interface OutboxDependencies {
   readonly wake: (lane: string, at?: Date) => void;
   /** Says that the journal has rows to number; called after the commit. */
   readonly numberJournal: () => void;
+}
+
+/** Under which terms a request asks for its change. */
+export interface Terms {
   /** Set where the request may be repeated under an Idempotency-Key. */
   readonly once?: Once | undefined;
+  /** Locks what the change is made to and judges it as it stands; throws where it is not what the caller has read. */
+  readonly precondition?: ((tx: Tx, now: Date) => Promise<void>) | undefined;
 }
 
 /** Runs a change in one transaction; only what was committed wakes lanes and is numbered in the journal. */
-export async function commitChange<T>(
-  dependencies: OutboxDependencies,
-  change: (tx: Tx, context: WriteContext) => Promise<Change<T>>,
-): Promise<T> {
-  const { database, origin, clock, wake, numberJournal, once } = dependencies;
-  const { value, lanes } = await database.transaction(async (tx) => {
-    const now = clock();
-    return await changeOnce(tx, once, now, () => change(tx, { origin, now }));
-  });
-  for (const lane of lanes) wake(lane);
-  numberJournal();
-  return value;
+export type Commit = <T>(change: (tx: Tx, context: WriteContext) => Promise<Change<T>>) => Promise<T>;
+
+/** Changes under the same terms. What was made already comes first: a repetition is not judged again. */
+export function createCommit(dependencies: OutboxDependencies, { once, precondition }: Terms = {}): Commit {
+  const { database, origin, clock, wake, numberJournal } = dependencies;
+  return async (change) => {
+    const { value, lanes } = await database.transaction(async (tx) => {
+      const now = clock();
+      return await changeOnce(tx, once, now, async () => {
+        await precondition?.(tx, now);
+        return await change(tx, { origin, now });
+      });
+    });
+    for (const lane of lanes) wake(lane);
+    numberJournal();
+    return value;
+  };
 }

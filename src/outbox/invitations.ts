@@ -5,7 +5,7 @@ import { Problem } from "../errors.ts";
 import { type Caller, system } from "../registry/caller.ts";
 import { burnInvitation, listInvited, recordInvitation } from "../registry/invitations.ts";
 import { approvePeer } from "../registry/peers.ts";
-import { commitChange } from "./commit.ts";
+import { type Commit, createCommit } from "./commit.ts";
 import { acceptFollow, openPeering, type PeeringDependencies } from "./peering.ts";
 
 export interface IssuedInvitation {
@@ -17,11 +17,11 @@ export interface IssuedInvitation {
 
 /** Makes an invitation. @param wanted.forOrigin the only origin that may use it */
 export async function invitePeer(
-  dependencies: PeeringDependencies,
+  { origin, keys }: PeeringDependencies,
+  commit: Commit,
   caller: Caller,
   wanted: { readonly expiresAt: Date; readonly forOrigin: string | null },
 ): Promise<IssuedInvitation> {
-  const { origin, keys } = dependencies;
   const token = randomBytes(32);
   const invitation = createInvitation({
     origin,
@@ -30,7 +30,7 @@ export async function invitePeer(
     exp: Math.floor(wanted.expiresAt.getTime() / 1000),
     ...(wanted.forOrigin === null ? {} : { for: wanted.forOrigin }),
   });
-  return await commitChange(dependencies, async (tx, { now }) => {
+  return await commit(async (tx, { now }) => {
     const record = { ...wanted, token: token.toString("base64url") };
     const id = await recordInvitation(tx, caller, record, now);
     return { value: { id, invitation, expires_at: wanted.expiresAt.toISOString() }, lanes: [] };
@@ -40,11 +40,12 @@ export async function invitePeer(
 /** Opens and approves every peer that waits with a good token; what cannot be reached now waits for the next time. */
 export async function admitInvited(dependencies: PeeringDependencies): Promise<void> {
   const { database, clock } = dependencies;
+  const commit = createCommit(dependencies);
   for (const { peerId, origin, invitationId, tokenHash } of await listInvited(database.db, clock())) {
     try {
-      const opened = await openPeering(dependencies, system, peerId, tokenHash);
+      const opened = await openPeering(dependencies, commit, system, peerId, tokenHash);
       if (!opened.signature_verified) continue;
-      await commitChange(dependencies, async (tx, context) => {
+      await commit(async (tx, context) => {
         if (!(await burnInvitation(tx, invitationId, origin, context.now))) return { value: undefined, lanes: [] };
         const peer = await approvePeer(tx, system, peerId, { now: context.now });
         const lanes = await acceptFollow(tx, context, dependencies.keys, peer, peer.followIn as string);

@@ -33,7 +33,7 @@ import { parseSignature, requireSignature, verifySignature } from "../signatures
 import type { Tx } from "../storage/database.ts";
 import type { PeerPolicy } from "../storage/schema.ts";
 import { appendActivity, cancelDeliveries, type OutboxContext } from "./append.ts";
-import { commitChange, type OutboxDependencies } from "./commit.ts";
+import type { Commit, OutboxDependencies } from "./commit.ts";
 import { introducePlatforms } from "./directory.ts";
 import { fetchActorToPin } from "./peer-keys.ts";
 
@@ -49,6 +49,7 @@ export interface PeeringDependencies extends OutboxDependencies {
  */
 export async function requestPeering(
   dependencies: PeeringDependencies,
+  commit: Commit,
   caller: Caller,
   origin: string,
   invitation?: Invitation,
@@ -63,7 +64,7 @@ export async function requestPeering(
   if (invitation && !ed25519JwksOf(actor.keys).some((jwk) => thumbprint(jwk) === invitation.key)) {
     throw new Problem("actor_refused", "The instance does not have the key that the invitation names.");
   }
-  return await commitChange(dependencies, async (tx, context) => {
+  return await commit(async (tx, context) => {
     const peer = await requestPeer(tx, caller, origin, { actor, now: context.now });
     const members = invitation ? { "hf:invitation": invitation.token } : {};
     const follow = await appendBetweenNodes(tx, context, peer, "Follow", actor.actorUri, members);
@@ -79,6 +80,7 @@ export async function requestPeering(
  */
 export async function openPeering(
   dependencies: PeeringDependencies,
+  commit: Commit,
   caller: Caller,
   id: string,
   invitationHash?: string,
@@ -97,7 +99,7 @@ export async function openPeering(
     if (invitationHash !== undefined && follow.invitationHash !== invitationHash) continue;
     followIn ??= await judgeFollow(dependencies, actor, follow);
   }
-  return await commitChange(dependencies, async (tx, { now }) => {
+  return await commit(async (tx, { now }) => {
     await recordOpened(tx, caller, id, { actor, followIn, now });
     return { value: { ...(await getPeer(tx, caller, id)), signature_verified: followIn !== null }, lanes: [] };
   });
@@ -129,13 +131,14 @@ async function judgeFollow(
 /** Approves an opened Follow and sends the Accept. @throws {Problem} `state_conflict`, `fingerprint_mismatch` */
 export async function approvePeering(
   dependencies: PeeringDependencies,
+  commit: Commit,
   caller: Caller,
   id: string,
   fingerprint: string | undefined,
 ): Promise<Peer> {
   const before = await getPeer(dependencies.database.db, caller, id);
-  if (before.state === "suspended") return await reapprovePeering(dependencies, caller, before, fingerprint);
-  return await commitChange(dependencies, async (tx, context) => {
+  if (before.state === "suspended") return await reapprovePeering(dependencies, commit, caller, before, fingerprint);
+  return await commit(async (tx, context) => {
     const peer = await approvePeer(tx, caller, id, { fingerprint, now: context.now });
     const lanes = await acceptFollow(tx, context, dependencies.keys, peer, peer.followIn as string);
     return { value: await getPeer(tx, caller, id), lanes };
@@ -149,6 +152,7 @@ export async function approvePeering(
  */
 async function reapprovePeering(
   dependencies: PeeringDependencies,
+  commit: Commit,
   caller: Caller,
   held: Peer,
   fingerprint: string | undefined,
@@ -161,7 +165,7 @@ async function reapprovePeering(
     });
   }
   if (fingerprint !== actor.fingerprint) throw new Problem("fingerprint_mismatch");
-  return await commitChange(dependencies, async (tx, { now }) => {
+  return await commit(async (tx, { now }) => {
     const row = await readPeerRow(tx, held.id);
     await pinApprovedKeys(tx, caller, row, { actor, seq: chainLength(actor), now });
     await resumePeer(tx, caller, held.id, now);
@@ -170,8 +174,8 @@ async function reapprovePeering(
 }
 
 /** Rejects a request and tells the other side, where its actor is known. @throws {Problem} `state_conflict` */
-export async function rejectPeering(dependencies: PeeringDependencies, caller: Caller, id: string): Promise<Peer> {
-  return await commitChange(dependencies, async (tx, context) => {
+export async function rejectPeering(commit: Commit, caller: Caller, id: string): Promise<Peer> {
+  return await commit(async (tx, context) => {
     const peer = await readPeerRow(tx, id);
     await rejectPeer(tx, caller, peer, context.now);
     const asked = peer.followIn ?? null;
@@ -181,24 +185,24 @@ export async function rejectPeering(dependencies: PeeringDependencies, caller: C
 }
 
 /** Suspends a peer: refused inward, held outward, until resumed. @throws {Problem} `not_found`, `state_conflict` */
-export async function suspendPeering(dependencies: PeeringDependencies, caller: Caller, id: string): Promise<Peer> {
-  return await commitChange(dependencies, async (tx, { now }) => {
+export async function suspendPeering(commit: Commit, caller: Caller, id: string): Promise<Peer> {
+  return await commit(async (tx, { now }) => {
     await suspendPeer(tx, caller, id, now);
     return { value: await getPeer(tx, caller, id), lanes: [] };
   });
 }
 
 /** Ends a suspension; what was held is sent. @throws {Problem} `not_found`, `state_conflict` */
-export async function resumePeering(dependencies: PeeringDependencies, caller: Caller, id: string): Promise<Peer> {
-  return await commitChange(dependencies, async (tx, { now }) => {
+export async function resumePeering(commit: Commit, caller: Caller, id: string): Promise<Peer> {
+  return await commit(async (tx, { now }) => {
     await resumePeer(tx, caller, id, now);
     return { value: await getPeer(tx, caller, id), lanes: [id] };
   });
 }
 
 /** Ends the peering for both sides and tells the other. @throws {Problem} `not_found`, `state_conflict` */
-export async function revokePeering(dependencies: PeeringDependencies, caller: Caller, id: string): Promise<Peer> {
-  return await commitChange(dependencies, async (tx, context) => {
+export async function revokePeering(commit: Commit, caller: Caller, id: string): Promise<Peer> {
+  return await commit(async (tx, context) => {
     const peer = await endPeering(tx, caller, await readPeerRow(tx, id), context.now);
     // Theirs, where there is one: they know what they sent, but may have asked us without ever opening what we sent.
     const [type, follow] = peer.followIn === null ? ["Undo", peer.followOut] : ["Reject", peer.followIn];
@@ -217,14 +221,15 @@ export async function endPeering(tx: Tx, caller: Caller, peer: PeerRow, now: Dat
 
 /** Changes a peer's policy; platforms that it may learn of from now on are introduced. @throws {Problem} `not_found` */
 export async function setPeerPolicy(
-  dependencies: PeeringDependencies,
+  { keys }: PeeringDependencies,
+  commit: Commit,
   caller: Caller,
   id: string,
-  policy: PeerPolicy,
+  change: Partial<PeerPolicy>,
 ): Promise<Peer> {
-  return await commitChange(dependencies, async (tx, context) => {
-    const peer = await changePolicy(tx, caller, id, policy, context.now);
-    const lanes = peer.state === "approved" ? await introducePlatforms(tx, context, dependencies.keys, peer) : [];
+  return await commit(async (tx, context) => {
+    const peer = await changePolicy(tx, caller, id, change, context.now);
+    const lanes = peer.state === "approved" ? await introducePlatforms(tx, context, keys, peer) : [];
     return { value: await getPeer(tx, caller, id), lanes };
   });
 }

@@ -11,7 +11,7 @@ import {
 } from "../registry/projects.ts";
 import type { Tx } from "../storage/database.ts";
 import { appendAnnouncements } from "./append.ts";
-import { commitChange, type OutboxDependencies } from "./commit.ts";
+import type { Commit } from "./commit.ts";
 
 export type ProjectWrite =
   | { readonly verb: "declare"; readonly judged: JudgedShape<Project> }
@@ -27,12 +27,8 @@ export interface Submitted {
 }
 
 /** A platform declares, revises or deletes a project of its own. @throws {Problem} see `registry/projects` */
-export async function submitProject(
-  dependencies: OutboxDependencies,
-  caller: PlatformCaller,
-  write: ProjectWrite,
-): Promise<Submitted> {
-  return await commitChange(dependencies, async (tx, context) => {
+export async function submitProject(commit: Commit, caller: PlatformCaller, write: ProjectWrite): Promise<Submitted> {
+  return await commit(async (tx, context) => {
     const written = await writeProject(tx, caller, write, context);
     const { ids, lanes } = await appendAnnouncements(tx, context, written.announcements);
     return { value: { id: written.id, changed: written.changed, activityId: ids[0] ?? null }, lanes };

@@ -122,18 +122,28 @@ export async function listAccessKeys(
   return page.toPage(rows, ({ row }) => present(row));
 }
 
-async function findRow(tx: Tx, caller: Caller, id: string): Promise<Row> {
-  const [row] = await tx
+const selectRow = (tx: Tx, caller: Caller, id: string) =>
+  tx
     .select()
     .from(accessKeys)
     .where(and(eq(accessKeys.id, id), visibleTo(caller)));
+
+/** @throws {Problem} `not_found` */
+export async function getAccessKey(tx: Tx, caller: Caller, id: string): Promise<AccessKey> {
+  const [row] = await selectRow(tx, caller, id);
+  if (!row) throw new Problem("not_found");
+  return present(row);
+}
+
+async function lockRow(tx: Tx, caller: Caller, id: string): Promise<Row> {
+  const [row] = await selectRow(tx, caller, id).for("update");
   if (!row) throw new Problem("not_found");
   return row;
 }
 
-/** @throws {Problem} `not_found` */
-export async function getAccessKey(tx: Tx, caller: Caller, id: string): Promise<AccessKey> {
-  return present(await findRow(tx, caller, id));
+/** The key as it stays until the transaction ends. @throws {Problem} `not_found` */
+export async function lockAccessKey(tx: Tx, caller: Caller, id: string): Promise<AccessKey> {
+  return present(await lockRow(tx, caller, id));
 }
 
 export interface AccessKeyChange {
@@ -150,7 +160,7 @@ export async function changeAccessKey(
   change: AccessKeyChange,
   now: Date,
 ): Promise<AccessKey> {
-  const before = await findRow(tx, caller, id);
+  const before = await lockRow(tx, caller, id);
   if (before.archivedAt) throw new Problem("state_conflict", "An archived key is over; issue another one.");
   const row = {
     ...before,
@@ -164,7 +174,7 @@ export async function changeAccessKey(
 
 /** Ends a key now, and every session that it opened. @throws {Problem} `not_found` */
 export async function archiveAccessKey(tx: Tx, caller: Caller, id: string, now: Date): Promise<AccessKey> {
-  const before = await findRow(tx, caller, id);
+  const before = await lockRow(tx, caller, id);
   if (before.archivedAt) return present(before);
   const endsAt = before.endsAt < now ? before.endsAt : now;
   return await writeChange(tx, caller, { ...before, endsAt, archivedAt: now }, "access_key.archived", now);

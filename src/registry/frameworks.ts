@@ -76,6 +76,17 @@ export async function createFramework(
   return present(row);
 }
 
+async function lockRow(tx: Tx, id: string): Promise<Row> {
+  const [row] = await tx.select().from(frameworks).where(eq(frameworks.id, id)).for("update");
+  if (!row) throw new Problem("not_found");
+  return row;
+}
+
+/** The framework as it stays until the transaction ends. @throws {Problem} `not_found` */
+export async function lockFramework(tx: Tx, _caller: Caller, id: string): Promise<Framework> {
+  return present(await lockRow(tx, id));
+}
+
 /** @throws {Problem} `not_found`, `id_taken`, `invalid` */
 export async function changeFramework(
   tx: Tx,
@@ -84,9 +95,7 @@ export async function changeFramework(
   change: FrameworkChange,
   now: Date,
 ): Promise<Framework> {
-  const [before] = await tx.select().from(frameworks).where(eq(frameworks.id, id)).for("update");
-  if (!before) throw new Problem("not_found");
-  const row = merge(before, change);
+  const row = merge(await lockRow(tx, id), change);
   await unlessTaken(() => tx.update(frameworks).set(row).where(eq(frameworks.id, id)));
   await recordEffects(tx, { at: now, actor: nameCaller(caller), action: "framework.changed", object: id });
   return present(row);

@@ -6,7 +6,7 @@ import { type DeliveryError, deliveries, lanes, type PeerPolicy, type PeerState,
 import type { Caller } from "./caller.ts";
 import { keyset, type Page, type PageRequest } from "./paging.ts";
 import { peeredStates, sendingStates } from "./peer-states.ts";
-import type { PeerRow } from "./peers.ts";
+import { type PeerRow, readPeerRow } from "./peers.ts";
 
 export interface Peer {
   readonly id: string;
@@ -71,6 +71,12 @@ export async function getPeer(tx: Tx, _caller: Caller, id: string): Promise<Peer
     .where(eq(peers.id, id));
   if (!found) throw new Problem("not_found");
   return present(found.row, found.lane, (await readDepths(tx, [id])).get(id));
+}
+
+/** The peer as it stays until the transaction ends, but for its lane. @throws {Problem} `not_found` */
+export async function lockPeer(tx: Tx, caller: Caller, id: string): Promise<Peer> {
+  await readPeerRow(tx, id);
+  return await getPeer(tx, caller, id);
 }
 
 /** Whom an administrator of this node has dealt with: strangers ask as often as they like. */

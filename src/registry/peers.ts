@@ -313,15 +313,16 @@ async function changeState(
   return { ...row, state: move.to };
 }
 
-/** Which platforms a peer learns of, what it may send, how much. */
+/** Which platforms a peer learns of, what it may send, how much; members that are absent stay. @throws {Problem} `not_found` */
 export async function changePolicy(
   tx: Tx,
   caller: Caller,
   id: string,
-  policy: PeerPolicy,
+  change: Partial<PeerPolicy>,
   now: Date,
 ): Promise<PeerRow> {
   const row = await readPeerRow(tx, id);
+  const policy = { ...row.policy, ...change };
   await tx.update(peers).set({ policy }).where(eq(peers.id, id));
   await journalPeer(tx, caller, "peer.policy_changed", row.origin, now);
   return { ...row, policy };

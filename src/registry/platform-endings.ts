@@ -8,7 +8,7 @@ import type { Announcement } from "./announcements.ts";
 import { type Caller, nameCaller } from "./caller.ts";
 import { administrators, recordEffects } from "./journal.ts";
 import { reportOwners } from "./peer-endings.ts";
-import { getPlatform, lockForRemoval, type PlatformRow } from "./platforms.ts";
+import { getPlatform, lockForRemoval, type Platform, type PlatformRow } from "./platforms.ts";
 import { forgetUnread, receiveTombstone } from "./project-copies.ts";
 import { deleteProjectsOf } from "./projects.ts";
 import { remotePlatform } from "./remote-platforms.ts";
@@ -19,14 +19,20 @@ export interface RemovedPlatform {
   readonly announcements: readonly Announcement[];
 }
 
+/** The platform as it stays until it is removed or the transaction ends. @throws {Problem} `not_found` */
+export async function lockToRemove(tx: Tx, caller: Caller, id: string): Promise<Platform> {
+  const { uri } = await getPlatform(tx, caller, id);
+  await lockForRemoval(tx, uri);
+  return await getPlatform(tx, caller, id);
+}
+
 /**
  * Removes a platform of this node, by itself or by an administrator: its projects are deleted, its access to others' and
  * its access keys end. The row stays, so that its handle is never given out again.
  * @throws {Problem} `not_found`, `state_conflict` for one that is at home elsewhere or removed already
  */
 export async function removePlatform(tx: Tx, caller: Caller, id: string, now: Date): Promise<RemovedPlatform> {
-  const { uri } = await getPlatform(tx, caller, id);
-  await lockForRemoval(tx, uri);
+  await lockToRemove(tx, caller, id);
   const [row] = await tx
     .update(platforms)
     .set({ status: "removed", updatedAt: now })

@@ -203,6 +203,12 @@ export async function getPlatform(tx: Tx, caller: Caller, id: string): Promise<P
   return platform;
 }
 
+/** The platform as it stays until the transaction ends. @throws {Problem} `not_found`, also for another platform's */
+export async function lockPlatform(tx: Tx, caller: Caller, id: string): Promise<Platform> {
+  await tx.select({ id: platforms.id }).from(platforms).where(eq(platforms.id, id)).for("no key update");
+  return await getPlatform(tx, caller, id);
+}
+
 export interface PlatformChange {
   readonly name?: string | undefined;
   readonly rights?: readonly PlatformRight[] | undefined;

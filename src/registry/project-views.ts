@@ -4,7 +4,7 @@ import { Problem } from "../errors.ts";
 import type { JsonObject, Project } from "../protocol/objects.ts";
 import type { Tx } from "../storage/database.ts";
 import { accessRows, objects, platforms } from "../storage/schema.ts";
-import { type AccessMode, holdsAt } from "./access.ts";
+import { type AccessMode, holdsAt, lockObject } from "./access.ts";
 import type { AdministratorCaller, PlatformCaller } from "./caller.ts";
 import { type Entity, findEntities } from "./entities.ts";
 import { type Framework, findFrameworks, frameworkKey } from "./frameworks.ts";
@@ -160,6 +160,14 @@ export async function getProject(tx: Tx, caller: ProjectReader, id: string, now:
     .where(and(eq(objects.id, id), visible(caller, now)));
   if (!found) throw new Problem("not_found");
   return present(found.row, found.mode, await readNames(tx, [found.row]), true);
+}
+
+/** The project as it stays until the transaction ends. @throws {Problem} `not_found`, also for somebody else's */
+export async function lockProject(tx: Tx, caller: PlatformCaller, id: string, now: Date): Promise<ProjectView> {
+  const access = await readAccess(tx, caller, id, now);
+  if (!access) throw new Problem("not_found");
+  await lockObject(tx, access.uri);
+  return await getProject(tx, caller, id, now);
 }
 
 /** The snapshot of an own object, for a peer that is home to somebody with access to it now. */

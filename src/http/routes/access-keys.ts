@@ -1,6 +1,5 @@
 /** Access keys of platforms. */
 import { z } from "zod";
-import { commitChange } from "../../outbox/commit.ts";
 import { instantSchema, nameSchema } from "../../protocol/values.ts";
 import {
   archiveAccessKey,
@@ -8,6 +7,7 @@ import {
   getAccessKey,
   issueAccessKey,
   listAccessKeys,
+  lockAccessKey,
 } from "../../registry/access-keys.ts";
 import type { HttpDependencies } from "../dependencies.ts";
 import { defineRoute, idParams, listOf, pageQuery, type Route } from "../route.ts";
@@ -55,7 +55,7 @@ export function accessKeyRoutes(dependencies: HttpDependencies): readonly Route[
       access: { administrator: "manage_access_keys" },
       body: newAccessKeySchema.extend({ platform_id: z.uuid() }),
       answer: { status: 201, schema: issuedAccessKeySchema },
-      handle: async ({ caller, body, once }) => {
+      handle: async ({ caller, body, commit }) => {
         const wanted = {
           platformId: body.platform_id,
           label: body.label,
@@ -63,7 +63,7 @@ export function accessKeyRoutes(dependencies: HttpDependencies): readonly Route[
           endsAt: instant(body.end_datetime),
           rights: body.rights,
         };
-        const key = await commitChange({ ...dependencies, once }, async (tx, { now }) => ({
+        const key = await commit(async (tx, { now }) => ({
           value: await issueAccessKey(tx, caller, wanted, { now, days: accessKeyDays }),
           lanes: [],
         }));
@@ -82,8 +82,8 @@ export function accessKeyRoutes(dependencies: HttpDependencies): readonly Route[
         end_datetime: instantSchema.optional(),
       }),
       answer: { status: 200, schema: accessKeySchema },
-      current: ({ caller, params }) => getAccessKey(database.db, caller, params.id),
-      handle: async ({ caller, params, body }) => {
+      current: (tx, { caller, params }) => lockAccessKey(tx, caller, params.id),
+      handle: async ({ caller, params, body, commit }) => {
         const change = {
           label: body.label,
           startsAt: instant(body.start_datetime),
@@ -91,7 +91,7 @@ export function accessKeyRoutes(dependencies: HttpDependencies): readonly Route[
         };
         return {
           status: 200,
-          body: await commitChange(dependencies, async (tx, { now }) => ({
+          body: await commit(async (tx, { now }) => ({
             value: await changeAccessKey(tx, caller, params.id, change, now),
             lanes: [],
           })),
@@ -106,9 +106,10 @@ export function accessKeyRoutes(dependencies: HttpDependencies): readonly Route[
       params: idParams,
       body: z.strictObject({}),
       answer: { status: 200, schema: accessKeySchema },
-      handle: async ({ caller, params }) => ({
+      current: (tx, { caller, params }) => lockAccessKey(tx, caller, params.id),
+      handle: async ({ caller, params, commit }) => ({
         status: 200,
-        body: await commitChange(dependencies, async (tx, { now }) => ({
+        body: await commit(async (tx, { now }) => ({
           value: await archiveAccessKey(tx, caller, params.id, now),
           lanes: [],
         })),

@@ -3,6 +3,7 @@ import type Router from "@koa/router";
 import type { Context } from "koa";
 import { Problem } from "../../errors.ts";
 import { listInbox, listOutbox } from "../../outbox/collections.ts";
+import { createCommit } from "../../outbox/commit.ts";
 import { type ProjectWrite, submitProject } from "../../outbox/submit.ts";
 import { activityMediaType, context } from "../../protocol/activities.ts";
 import { actorIds } from "../../protocol/ids.ts";
@@ -20,6 +21,7 @@ type PlatformContext = Context & { readonly params: Record<string, string> };
 
 export function mountClientToServer(router: Router, dependencies: HttpDependencies): void {
   const { database, origin } = dependencies;
+  const commit = createCommit(dependencies);
   const witness = createWitness(dependencies);
   /** A route for the platform that its path names, by its own token. */
   const ownRoute =
@@ -36,7 +38,7 @@ export function mountClientToServer(router: Router, dependencies: HttpDependenci
       requireMediaType(ctx, isActivityType);
       const activity = parseStrictJson(await readBody(ctx, restOctets));
       const write = await readWrite(dependencies, caller, activity);
-      const { activityId } = await submitProject(dependencies, caller, write);
+      const { activityId } = await submitProject(commit, caller, write);
       ctx.status = 201;
       if (activityId !== null) ctx.set("Location", activityId);
       ctx.type = activityMediaType;

@@ -1,6 +1,5 @@
 /** Deliveries, receipts and the audit: what left, what proves it, and what happened. */
 import { z } from "zod";
-import { commitChange } from "../../outbox/commit.ts";
 import { discardDelivery, getDelivery, listDeliveries, listReceipts, retryDelivery } from "../../outbox/deliveries.ts";
 import { listAudit, verifyJournal } from "../../registry/journal.ts";
 import type { HttpDependencies } from "../dependencies.ts";
@@ -41,9 +40,9 @@ export function deliveryRoutes(dependencies: HttpDependencies): readonly Route[]
       params: idParams,
       body: z.strictObject({}),
       answer: { status: 200, schema: deliverySchema },
-      handle: async ({ caller, params, once }) => ({
+      handle: async ({ caller, params, commit }) => ({
         status: 200,
-        body: await commitChange({ ...dependencies, once }, async (tx, { now }) => {
+        body: await commit(async (tx, { now }) => {
           const { delivery, lane } = await retryDelivery(tx, caller, params.id, now);
           return { value: delivery, lanes: [lane] };
         }),
@@ -57,9 +56,9 @@ export function deliveryRoutes(dependencies: HttpDependencies): readonly Route[]
       params: idParams,
       body: z.strictObject({}),
       answer: { status: 200, schema: deliverySchema },
-      handle: async ({ caller, params, once }) => ({
+      handle: async ({ caller, params, commit }) => ({
         status: 200,
-        body: await commitChange({ ...dependencies, once }, async (tx, { now }) => ({
+        body: await commit(async (tx, { now }) => ({
           value: await discardDelivery(tx, caller, params.id, now),
           lanes: [],
         })),

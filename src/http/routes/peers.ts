@@ -15,7 +15,7 @@ import {
 } from "../../outbox/peering.ts";
 import { isOrigin } from "../../protocol/ids.ts";
 import { instantSchema } from "../../protocol/values.ts";
-import { getPeer, listPeers } from "../../registry/peer-views.ts";
+import { getPeer, listPeers, lockPeer } from "../../registry/peer-views.ts";
 import type { HttpDependencies } from "../dependencies.ts";
 import { defineRoute, idParams, listOf, pageQuery, type Route } from "../route.ts";
 import { peerSchema } from "../shapes.ts";
@@ -47,10 +47,10 @@ export function peerRoutes(dependencies: HttpDependencies): readonly Route[] {
           message: "needs either origin or invitation",
         }),
       answer: { status: 201, schema: peerSchema },
-      handle: async ({ caller, body, once }) => {
+      handle: async ({ caller, body, commit }) => {
         const invitation = body.invitation === undefined ? undefined : readInvitation(body.invitation, dependencies);
         const origin = invitation?.origin ?? body.origin ?? "";
-        const peer = await requestPeering({ ...dependencies, once }, caller, origin, invitation);
+        const peer = await requestPeering(dependencies, commit, caller, origin, invitation);
         return { status: 201, location: `/api/v1/peers/${peer.id}`, body: peer };
       },
     }),
@@ -64,11 +64,11 @@ export function peerRoutes(dependencies: HttpDependencies): readonly Route[] {
         status: 201,
         schema: z.object({ id: z.uuid(), invitation: z.string(), expires_at: z.string() }).meta({ id: "Invitation" }),
       },
-      handle: async ({ caller, body, once }) => {
+      handle: async ({ caller, body, commit }) => {
         const week = new Date(dependencies.clock().getTime() + 7 * 86_400_000);
         const expiresAt = body.expires_at === undefined ? week : new Date(body.expires_at);
         const wanted = { expiresAt, forOrigin: body.for ?? null };
-        return { status: 201, body: await invitePeer({ ...dependencies, once }, caller, wanted) };
+        return { status: 201, body: await invitePeer(dependencies, commit, caller, wanted) };
       },
     }),
     defineRoute({
@@ -91,9 +91,9 @@ export function peerRoutes(dependencies: HttpDependencies): readonly Route[] {
         status: 200,
         schema: peerSchema.extend({ signature_verified: z.boolean() }).meta({ id: "OpenedPeer" }),
       },
-      handle: async ({ caller, params, once }) => ({
+      handle: async ({ caller, params, commit }) => ({
         status: 200,
-        body: await openPeering({ ...dependencies, once }, caller, params.id),
+        body: await openPeering(dependencies, commit, caller, params.id),
       }),
     }),
     defineRoute({
@@ -104,9 +104,9 @@ export function peerRoutes(dependencies: HttpDependencies): readonly Route[] {
       params: idParams,
       body: z.strictObject({ fingerprint: z.string().max(100).optional() }),
       answer: { status: 200, schema: peerSchema },
-      handle: async ({ caller, params, body, once }) => ({
+      handle: async ({ caller, params, body, commit }) => ({
         status: 200,
-        body: await approvePeering({ ...dependencies, once }, caller, params.id, body.fingerprint),
+        body: await approvePeering(dependencies, commit, caller, params.id, body.fingerprint),
       }),
     }),
     verb("reject", "Reject a request", rejectPeering),
@@ -121,12 +121,11 @@ export function peerRoutes(dependencies: HttpDependencies): readonly Route[] {
       params: idParams,
       body: z.strictObject({ policy: policySchema }),
       answer: { status: 200, schema: peerSchema },
-      current: ({ caller, params }) => getPeer(database.db, caller, params.id),
-      handle: async ({ caller, params, body }) => {
-        const { policy } = await getPeer(database.db, caller, params.id);
-        const changed = { ...policy, ...dropAbsent(body.policy) };
-        return { status: 200, body: await setPeerPolicy(dependencies, caller, params.id, changed) };
-      },
+      current: (tx, { caller, params }) => lockPeer(tx, caller, params.id),
+      handle: async ({ caller, params, body, commit }) => ({
+        status: 200,
+        body: await setPeerPolicy(dependencies, commit, caller, params.id, dropAbsent(body.policy)),
+      }),
     }),
   ];
 
@@ -139,9 +138,9 @@ export function peerRoutes(dependencies: HttpDependencies): readonly Route[] {
       params: idParams,
       body: z.strictObject({}),
       answer: { status: 200, schema: peerSchema },
-      handle: async ({ caller, params, once }) => ({
+      handle: async ({ caller, params, commit }) => ({
         status: 200,
-        body: await run({ ...dependencies, once }, caller, params.id),
+        body: await run(commit, caller, params.id),
       }),
     });
   }

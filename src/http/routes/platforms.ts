@@ -1,10 +1,10 @@
 /** Platforms, whom they may share with, and their key bundles. */
 import { z } from "zod";
-import { commitChange } from "../../outbox/commit.ts";
 import { announcePlatform } from "../../outbox/directory.ts";
 import { endPlatform } from "../../outbox/platform-endings.ts";
 import { nameSchema } from "../../protocol/values.ts";
 import { publishKeyBundle, readKeyBundles, readPublished } from "../../registry/key-bundles.ts";
+import { lockToRemove } from "../../registry/platform-endings.ts";
 import {
   changePlatform,
   createPlatform,
@@ -12,6 +12,7 @@ import {
   getPlatform,
   listPlatforms,
   listRecipients,
+  lockPlatform,
 } from "../../registry/platforms.ts";
 import type { HttpDependencies } from "../dependencies.ts";
 import { defineRoute, idParams, listOf, pageQuery, type Route } from "../route.ts";
@@ -54,7 +55,7 @@ export function platformRoutes(dependencies: HttpDependencies): readonly Route[]
         status: 201,
         schema: platformSchema.extend({ access_keys: z.array(issuedAccessKeySchema) }).meta({ id: "CreatedPlatform" }),
       },
-      handle: async ({ caller, body, once }) => {
+      handle: async ({ caller, body, commit }) => {
         const key = body.access_key ?? {};
         const wanted = {
           name: body.name,
@@ -67,7 +68,7 @@ export function platformRoutes(dependencies: HttpDependencies): readonly Route[]
             rights: key.rights,
           },
         };
-        const platform = await commitChange({ ...dependencies, once }, async (tx, { origin, now }) => ({
+        const platform = await commit(async (tx, { origin, now }) => ({
           value: await createPlatform(tx, caller, wanted, { origin, now, days: accessKeyDays }),
           lanes: [],
         }));
@@ -104,10 +105,10 @@ export function platformRoutes(dependencies: HttpDependencies): readonly Route[]
         status: z.enum(["active", "suspended"]).optional(),
       }),
       answer: { status: 200, schema: platformSchema },
-      current: ({ caller, params }) => getPlatform(database.db, caller, params.id),
-      handle: async ({ caller, params, body }) => ({
+      current: (tx, { caller, params }) => lockPlatform(tx, caller, params.id),
+      handle: async ({ caller, params, body, commit }) => ({
         status: 200,
-        body: await commitChange(dependencies, async (tx, context) => {
+        body: await commit(async (tx, context) => {
           const platform = await changePlatform(tx, caller, params.id, body, context.now);
           const row = await findLocalByHandle(tx, platform.handle);
           const renamed = body.name !== undefined && row?.membership != null;
@@ -122,8 +123,9 @@ export function platformRoutes(dependencies: HttpDependencies): readonly Route[]
       access: { administrator: "manage_platforms", platform: "any" },
       params: idParams,
       answer: { status: 204 },
-      handle: async ({ caller, params }) => {
-        await endPlatform(dependencies, caller, params.id);
+      current: (tx, { caller, params }) => lockToRemove(tx, caller, params.id),
+      handle: async ({ caller, params, commit }) => {
+        await endPlatform(commit, caller, params.id);
         return { status: 204 };
       },
     }),
@@ -135,8 +137,8 @@ export function platformRoutes(dependencies: HttpDependencies): readonly Route[]
       params: idParams,
       body: publishedBundleSchema,
       answer: { status: 204 },
-      handle: async ({ caller, params, body }) => {
-        await commitChange(dependencies, async (tx, context) => {
+      handle: async ({ caller, params, body, commit }) => {
+        await commit(async (tx, context) => {
           const published = await publishKeyBundle(tx, caller, params.id, body, context.now);
           const row = await findLocalByHandle(tx, caller.handle);
           return { value: undefined, lanes: published && row ? await announcePlatform(tx, context, keys, row) : [] };

@@ -4,7 +4,7 @@ import { Problem } from "../../errors.ts";
 import { submitProject } from "../../outbox/submit.ts";
 import { projectStatuses } from "../../protocol/objects.ts";
 import type { PlatformCaller } from "../../registry/caller.ts";
-import { getProject, listProjects } from "../../registry/project-views.ts";
+import { getProject, listProjects, lockProject } from "../../registry/project-views.ts";
 import { parseSubmission, type RevisionKind } from "../../registry/projects.ts";
 import type { HttpDependencies } from "../dependencies.ts";
 import { defineRoute, idParams, listOf, pageQuery, type Route } from "../route.ts";
@@ -26,10 +26,10 @@ export function projectRoutes(dependencies: HttpDependencies): readonly Route[] 
       params: idParams,
       body: writeSchema,
       answer: { status: 200, schema: projectViewSchema },
-      current: ({ caller, params }) => getProject(database.db, caller, params.id, clock()),
-      handle: async ({ caller, params, body, once }) => {
+      current: (tx, { caller, params }, now) => lockProject(tx, caller, params.id, now),
+      handle: async ({ caller, params, body, commit }) => {
         const judged = readWrite(body);
-        await submitProject({ ...dependencies, once }, caller, { verb: kind, id: params.id, judged });
+        await submitProject(commit, caller, { verb: kind, id: params.id, judged });
         return { status: 200, body: await getProject(database.db, caller, params.id, clock()) };
       },
     });
@@ -73,8 +73,8 @@ export function projectRoutes(dependencies: HttpDependencies): readonly Route[] 
       access: { platform: "projects:write" },
       body: writeSchema,
       answer: { status: 201, schema: projectViewSchema },
-      handle: async ({ caller, body, once }) => {
-        const { id } = await submitProject({ ...dependencies, once }, caller, {
+      handle: async ({ caller, body, commit }) => {
+        const { id } = await submitProject(commit, caller, {
           verb: "declare",
           judged: readWrite(body),
         });
@@ -91,8 +91,9 @@ export function projectRoutes(dependencies: HttpDependencies): readonly Route[] 
       access: { platform: "projects:write" },
       params: idParams,
       answer: { status: 204 },
-      handle: async ({ caller, params }) => {
-        await submitProject(dependencies, caller, { verb: "delete", id: params.id });
+      current: (tx, { caller, params }, now) => lockProject(tx, caller, params.id, now),
+      handle: async ({ caller, params, commit }) => {
+        await submitProject(commit, caller, { verb: "delete", id: params.id });
         return { status: 204 };
       },
     }),

@@ -1,6 +1,5 @@
 /** Entities, their types, and regulatory frameworks: read by all, written by administrators. */
 import { z } from "zod";
-import { commitChange } from "../../outbox/commit.ts";
 import { frameworkKinds } from "../../protocol/objects.ts";
 import { dateSchema, nameSchema } from "../../protocol/values.ts";
 import {
@@ -11,7 +10,13 @@ import {
   listEntities,
   listEntityTypes,
 } from "../../registry/entities.ts";
-import { changeFramework, createFramework, getFramework, listFrameworks } from "../../registry/frameworks.ts";
+import {
+  changeFramework,
+  createFramework,
+  getFramework,
+  listFrameworks,
+  lockFramework,
+} from "../../registry/frameworks.ts";
 import type { HttpDependencies } from "../dependencies.ts";
 import { defineRoute, idParams, listOf, pageQuery, type Route } from "../route.ts";
 import { entitySchema, entityTypeSchema, frameworkSchema } from "../shapes.ts";
@@ -43,8 +48,8 @@ function entityRoutes(dependencies: HttpDependencies): readonly Route[] {
       access,
       body: z.strictObject({ name: nameSchema(100) }),
       answer: { status: 201, schema: entityTypeSchema },
-      handle: async ({ caller, body, once }) => {
-        const type = await commitChange({ ...dependencies, once }, async (tx, { now }) => ({
+      handle: async ({ caller, body, commit }) => {
+        const type = await commit(async (tx, { now }) => ({
           value: await createEntityType(tx, caller, body.name, now),
           lanes: [],
         }));
@@ -86,8 +91,8 @@ function entityRoutes(dependencies: HttpDependencies): readonly Route[] {
         country: nameSchema(200).nullable().optional(),
       }),
       answer: { status: 201, schema: entitySchema },
-      handle: async ({ caller, body: { entity_type_id: entityTypeId, ...rest }, once }) => {
-        const entity = await commitChange({ ...dependencies, once }, async (tx, { now }) => ({
+      handle: async ({ caller, body: { entity_type_id: entityTypeId, ...rest }, commit }) => {
+        const entity = await commit(async (tx, { now }) => ({
           value: await createEntity(tx, caller, { ...rest, entityTypeId }, now),
           lanes: [],
         }));
@@ -137,8 +142,8 @@ function frameworkRoutes(dependencies: HttpDependencies): readonly Route[] {
       access,
       body: newFramework,
       answer: { status: 201, schema: frameworkSchema },
-      handle: async ({ caller, body, once }) => {
-        const framework = await commitChange({ ...dependencies, once }, async (tx, { now }) => ({
+      handle: async ({ caller, body, commit }) => {
+        const framework = await commit(async (tx, { now }) => ({
           value: await createFramework(tx, caller, { ...changeOf(body), name: body.name, kind: body.kind }, now),
           lanes: [],
         }));
@@ -162,10 +167,10 @@ function frameworkRoutes(dependencies: HttpDependencies): readonly Route[] {
       params: idParams,
       body: frameworkChange,
       answer: { status: 200, schema: frameworkSchema },
-      current: ({ caller, params }) => getFramework(database.db, caller, params.id),
-      handle: async ({ caller, params, body }) => ({
+      current: (tx, { caller, params }) => lockFramework(tx, caller, params.id),
+      handle: async ({ caller, params, body, commit }) => ({
         status: 200,
-        body: await commitChange(dependencies, async (tx, { now }) => ({
+        body: await commit(async (tx, { now }) => ({
           value: await changeFramework(tx, caller, params.id, changeOf(body), now),
           lanes: [],
         })),

@@ -1,0 +1,170 @@
+/** `If-Match` and Idempotency-Key where requests meet: what was judged is what is changed, and a repetition is no change. */
+import * as assert from "uvu/assert";
+import { findPeer, type Store, startNode, type TestNode } from "../harness/node.ts";
+import { approveScripted, type ScriptedPeer, startPeer } from "../harness/peer.ts";
+import { joinPlatform, sealNext, sealProject, type TestPlatform } from "../harness/platform.ts";
+import type { Json, Rest, RestAnswer } from "../harness/rest.ts";
+import { freshDatabaseUrl, noPostgres } from "../harness/servers.ts";
+import { skipSuite, suite } from "../harness/suite.ts";
+import { until } from "../harness/until.ts";
+
+const hasPostgres = (await freshDatabaseUrl()) !== undefined;
+const atOnce = 8;
+
+for (const store of ["pglite", "postgres"] as const satisfies readonly Store[]) {
+  const name = `preconditions on ${store}`;
+  const test = store === "postgres" && !hasPostgres ? skipSuite(name, noPostgres) : suite(name);
+  let node: TestNode;
+  let peer: ScriptedPeer;
+  let owner: TestPlatform;
+  let grantee: TestPlatform;
+
+  test.before(async () => {
+    [node, peer] = await Promise.all([startNode({ store }), startPeer()]);
+    await approveScripted(node, peer);
+    [owner, grantee] = [await joinPlatform(node, "owner"), await joinPlatform(node, "grantee")];
+  });
+  test.after(async () => void (await Promise.all([node[Symbol.asyncDispose](), peer[Symbol.asyncDispose]()])));
+
+  const tagOf = async (rest: Rest, path: string) => String((await rest.call("GET", path)).headers.etag);
+  const outcomeOf = ({ status, body }: RestAnswer) => (status < 300 ? status : `${status} ${String(body.code)}`);
+  /** A peer's lane moves by itself. */
+  const withoutLane = ({ lane: _, ...body }: Json) => body;
+  const project = async (code: string) => {
+    const object = await sealProject(owner, { code });
+    const { id } = await owner.rest.ok("POST", "/projects", { object });
+    return { object, path: `/projects/${String(id)}` };
+  };
+
+  /** Changes that differ, at once and with one tag: one is made, and stands; the others are refused. */
+  async function assertOneWins(rest: Rest, path: string, bodies: readonly unknown[]): Promise<void> {
+    const tag = await tagOf(rest, path);
+    const answers = await Promise.all(bodies.map((body) => rest.call("PATCH", path, body, { "if-match": tag })));
+    const [won, ...others] = answers.toSorted((one, other) => one.status - other.status);
+    assert.equal(answers.map(outcomeOf).sort(), [200, ...others.map(() => "412 precondition_failed")]);
+    assert.equal(withoutLane(await rest.ok("GET", path)), withoutLane(won?.body ?? {}));
+  }
+  const each = (body: (number: number) => unknown) => Array.from({ length: atOnce }, (_, number) => body(number));
+
+  test("of several changes with one tag one is made: of a framework", async () => {
+    const { id } = await node.admin.ok("POST", "/projects/frameworks", { name: "Contended", kind: "other" });
+    await assertOneWins(
+      node.admin,
+      `/projects/frameworks/${String(id)}`,
+      each((number) => ({ reference: `R-${number}` })),
+    );
+  });
+
+  test("of several changes with one tag one is made: of a platform", async () => {
+    await assertOneWins(
+      node.admin,
+      `/platforms/${grantee.id}`,
+      each((number) => ({ name: `Renamed ${number}` })),
+    );
+  });
+
+  test("of several changes with one tag one is made: of an access key", async () => {
+    const { id } = await node.admin.ok("POST", "/platforms/access-keys", { platform_id: owner.id });
+    await assertOneWins(
+      node.admin,
+      `/platforms/access-keys/${String(id)}`,
+      each((number) => ({ label: `label ${number}` })),
+    );
+  });
+
+  test("of several changes with one tag one is made: of a peer", async () => {
+    // Its tag tells of the lane as well.
+    const { id } = await until("the lane is idle", async () => {
+      const found = await findPeer(node, peer.origin);
+      return (found?.lane as Json | undefined)?.state === "idle" ? found : null;
+    });
+    await assertOneWins(
+      node.admin,
+      `/peers/${String(id)}`,
+      each((number) => ({ policy: { per_day: 1000 + number } })),
+    );
+  });
+
+  test("of several changes with one tag one is made: of a project", async () => {
+    const { object, path } = await project("CONTENDED");
+    const revisions = each((number) => sealNext(owner, object, { grants: [], clear: { name: `Name ${number}` } }));
+    const bodies = (await Promise.all(revisions)).map((next) => ({ object: next }));
+    await assertOneWins(owner.rest, path, bodies);
+  });
+
+  test("what changed since is not removed either", async () => {
+    const { object, path } = await project("KEPT");
+    const stale = { "if-match": await tagOf(owner.rest, path) };
+    await owner.rest.ok("PATCH", path, { object: await sealNext(owner, object, { grants: [] }) });
+    assert.is(outcomeOf(await owner.rest.call("DELETE", path, undefined, stale)), "412 precondition_failed");
+    const fresh = { "if-match": await tagOf(owner.rest, path) };
+    assert.is(outcomeOf(await owner.rest.call("DELETE", path, undefined, fresh)), 204);
+
+    const leaver = await joinPlatform(node, `leaver-${store}`);
+    const [platform, key] = [`/platforms/${leaver.id}`, await newKey(leaver)];
+    const [platformTag, keyTag] = [await tagOf(node.admin, platform), await tagOf(node.admin, key)];
+    await node.admin.ok("PATCH", platform, { name: "Stays" });
+    await node.admin.ok("PATCH", key, { label: "stays" });
+    const remove = async (tag: string) =>
+      outcomeOf(await node.admin.call("DELETE", platform, undefined, { "if-match": tag }));
+    const archive = async (tag: string) =>
+      outcomeOf(await node.admin.call("PATCH", `${key}/archive`, {}, { "if-match": tag }));
+    assert.equal([await archive(keyTag), await remove(platformTag)], Array(2).fill("412 precondition_failed"));
+    const [nowKey, nowPlatform] = [await tagOf(node.admin, key), await tagOf(node.admin, platform)];
+    assert.equal([await archive(nowKey), await remove(nowPlatform)], [200, 204]);
+  });
+
+  async function newKey({ id }: TestPlatform): Promise<string> {
+    const key = await node.admin.ok("POST", "/platforms/access-keys", { platform_id: id });
+    return `/platforms/access-keys/${String(key.id)}`;
+  }
+
+  test("a repetition under its key has the first answer, although what it asked for has changed the tag", async () => {
+    const { object, path } = await project("REPEATED");
+    const headers = { "if-match": await tagOf(owner.rest, path), "idempotency-key": `share-${store}` };
+    const shared = await sealNext(owner, object, { grants: [{ to: grantee }] });
+    const share = (body: Json) => owner.rest.call("POST", `${path}/share`, { object: body }, headers);
+    const first = await share(shared);
+    assert.is(first.status, 200, JSON.stringify(first.body));
+    const again = await share(shared);
+    assert.equal([again.status, again.body], [200, first.body]);
+    const another = await sealNext(owner, shared, { grants: [] });
+    assert.is(outcomeOf(await share(another)), "409 idempotency_conflict");
+  });
+
+  test("a key under which a precondition failed is free for the request that reads again", async () => {
+    const { object, path } = await project("AGAIN");
+    const stale = await tagOf(owner.rest, path);
+    const second = await sealNext(owner, object, { grants: [] });
+    await owner.rest.ok("PATCH", path, { object: second });
+    const shared = await sealNext(owner, second, { grants: [{ to: grantee }] });
+    const share = (tag: string) =>
+      owner.rest.call(
+        "POST",
+        `${path}/share`,
+        { object: shared },
+        { "if-match": tag, "idempotency-key": `again-${store}` },
+      );
+    assert.is(outcomeOf(await share(stale)), "412 precondition_failed");
+    assert.is(outcomeOf(await share(await tagOf(owner.rest, path))), 200);
+  });
+
+  test("changes of different members at once are all there afterwards", async () => {
+    const key = await newKey(owner);
+    const { id } = (await findPeer(node, peer.origin)) as Json;
+    const end = "2031-01-01T00:00:00.000Z";
+    await Promise.all([
+      node.admin.ok("PATCH", key, { label: "one" }),
+      node.admin.ok("PATCH", key, { end_datetime: end }),
+      node.admin.ok("PATCH", `/peers/${String(id)}`, { policy: { per_minute: 7 } }),
+      node.admin.ok("PATCH", `/peers/${String(id)}`, { policy: { per_day: 11 } }),
+      node.admin.ok("PATCH", `/peers/${String(id)}`, { policy: { activities: ["Create"] } }),
+    ]);
+    const { label, end_datetime } = await node.admin.ok("GET", key);
+    assert.equal([label, end_datetime], ["one", end]);
+    const { policy } = await node.admin.ok("GET", `/peers/${String(id)}`);
+    assert.equal(policy, { platforms: "all", activities: ["Create"], per_minute: 7, per_day: 11 });
+  });
+
+  test.run();
+}
