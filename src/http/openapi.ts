@@ -49,6 +49,7 @@ function operationOf(route: Route) {
     requestParams: {
       ...(route.params ? { path: route.params as z.ZodObject } : {}),
       ...(route.query ? { query: route.query as z.ZodObject } : {}),
+      header: headersOf(route),
     },
     ...(route.body ? { requestBody: { content: route.form ? { ...media, ...form } : media } } : {}),
     responses: {
@@ -67,6 +68,15 @@ function operationOf(route: Route) {
       },
     },
   };
+}
+
+function headersOf({ method, access, current }: Route): z.ZodObject {
+  const ifMatch = z.string().optional().describe("ETags, of which the resource must have one: else 412");
+  const key = z.string().max(255).optional().describe("The same key with the same request gets the same answer");
+  return z.object({
+    ...(current ? { "If-Match": ifMatch } : {}),
+    ...(method === "post" && access !== "public" ? { "Idempotency-Key": key } : {}),
+  });
 }
 
 function describeAccess(access: Access): string {

@@ -344,4 +344,19 @@ test("every operation of the OpenAPI document exists, declares its answers, and 
   }
 });
 
+test("the OpenAPI document names the headers under which a change is asked for", async () => {
+  const { paths } = (await (await fetch(`${node.origin}/openapi.json`)).json()) as Record<"paths", Json>;
+  const headersOf = (method: string, path: string) => {
+    const operation = (paths[`/api/v1${path}`] as Record<string, Json>)[method];
+    const parameters = (operation?.parameters ?? []) as Json[];
+    return parameters.filter((one) => one.in === "header" && one.required !== true).map((one) => one.name);
+  };
+  assert.equal(headersOf("patch", "/projects/{id}"), ["If-Match"]);
+  assert.equal(headersOf("delete", "/platforms/{id}"), ["If-Match"]);
+  assert.equal(headersOf("post", "/projects/{id}/share").sort(), ["Idempotency-Key", "If-Match"]);
+  assert.equal(headersOf("post", "/peers"), ["Idempotency-Key"]);
+  assert.equal(headersOf("post", "/auth/login"), []);
+  assert.equal(headersOf("get", "/projects/{id}"), []);
+});
+
 test.run();
