@@ -2,8 +2,8 @@
 import type { Command } from "commander";
 import { isJsonObject, type JsonObject } from "../protocol/objects.ts";
 import type { RestClient } from "../sdk/rest.ts";
-import { openAdmin } from "./admin-session.ts";
-import { parseCount, parseOrigin } from "./arguments.ts";
+import { openAdmin, originOption } from "./admin-session.ts";
+import { parseCount } from "./arguments.ts";
 import { addCommand, addGroup, type CliContext } from "./context.ts";
 import { CliError } from "./prompt.ts";
 
@@ -15,11 +15,6 @@ interface AuditOptions {
 export function addAuditCommands(admin: Command, context: CliContext): void {
   const { output } = context;
   const audit = addGroup(admin, "audit", "the record of effects and refusals");
-  const originOption = [
-    "--origin <origin>",
-    "the instance; that of the newest login when absent",
-    parseOrigin,
-  ] as const;
 
   addCommand(audit, "list", "entries, newest first")
     .option("--limit <number>", "how many", parseCount, 50)

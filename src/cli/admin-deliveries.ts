@@ -1,7 +1,7 @@
 /** `admin deliveries`: what is on its way to peers, and what came to grief. */
 import { type Command, Option } from "commander";
 import type { JsonObject } from "../protocol/objects.ts";
-import { openAdmin } from "./admin-session.ts";
+import { openAdmin, originOption } from "./admin-session.ts";
 import { parseOrigin } from "./arguments.ts";
 import { addCommand, addGroup, type CliContext } from "./context.ts";
 import { hostOf } from "./output.ts";
@@ -15,11 +15,6 @@ interface ListOptions {
 export function addDeliveryCommands(admin: Command, context: CliContext): void {
   const { output } = context;
   const deliveries = addGroup(admin, "deliveries", "deliveries to peers");
-  const originOption = [
-    "--origin <origin>",
-    "the instance; that of the newest login when absent",
-    parseOrigin,
-  ] as const;
 
   addCommand(deliveries, "list", "deliveries, newest first")
     .addOption(

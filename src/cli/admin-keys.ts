@@ -3,8 +3,8 @@ import type { Command } from "commander";
 import type { JsonObject } from "../protocol/objects.ts";
 import type { PlatformRight } from "../protocol/rights.ts";
 import { findPlatform, receiveKey } from "./admin-platforms.ts";
-import { openAdmin, pickItem } from "./admin-session.ts";
-import { parseInstant, parseOrigin, parseRights } from "./arguments.ts";
+import { openAdmin, originOption, pickItem } from "./admin-session.ts";
+import { parseInstant, parseRights } from "./arguments.ts";
 import { addCommand, addGroup, type CliContext } from "./context.ts";
 
 interface IssueOptions {
@@ -15,8 +15,6 @@ interface IssueOptions {
   readonly rights?: readonly PlatformRight[];
   readonly accessKeyFile?: string;
 }
-
-const originOption = ["--origin <origin>", "the instance; that of the newest login when absent", parseOrigin] as const;
 
 export function addKeyCommands(admin: Command, context: CliContext): void {
   const { output } = context;

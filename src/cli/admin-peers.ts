@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import type { JsonObject } from "../protocol/objects.ts";
 import type { RestClient } from "../sdk/rest.ts";
-import { openAdmin, pickItem } from "./admin-session.ts";
+import { openAdmin, originOption, pickItem } from "./admin-session.ts";
 import { parseCount, parseInstant, parseOrigin } from "./arguments.ts";
 import { addCommand, addGroup, type CliContext } from "./context.ts";
 import { confirm } from "./prompt.ts";
@@ -50,7 +50,7 @@ export function addPeerCommands(admin: Command, context: CliContext): void {
     });
 
   addCommand(peers, "list", "peers, and the lane to each")
-    .option("--origin <origin>", "the instance; that of the newest login when absent", parseOrigin)
+    .option(...originOption)
     .action(async (options: PeerOptions) => {
       const client = await openAdmin(context, options.origin);
       output.table(
@@ -140,12 +140,6 @@ interface PolicyOptions {
   readonly perMinute?: number | "none";
   readonly perDay?: number | "none";
 }
-
-const originOption = [
-  "--origin <origin>",
-  "the instance that you administer; that of the newest login when absent",
-  parseOrigin,
-] as const;
 
 /** `all`, or names separated by commas. */
 const parseNames = (text: string) =>

@@ -5,8 +5,8 @@ import { actorIds } from "../protocol/ids.ts";
 import type { JsonObject } from "../protocol/objects.ts";
 import type { PlatformRight } from "../protocol/rights.ts";
 import type { RestClient } from "../sdk/rest.ts";
-import { openAdmin } from "./admin-session.ts";
-import { parseInstant, parseOrigin, parseRights } from "./arguments.ts";
+import { openAdmin, originOption } from "./admin-session.ts";
+import { parseInstant, parseRights } from "./arguments.ts";
 import { addCommand, addGroup, type CliContext } from "./context.ts";
 import { CliError, confirm } from "./prompt.ts";
 
@@ -27,8 +27,6 @@ interface CreateOptions extends AdminOptions {
 interface CreatedPlatform extends JsonObject {
   readonly access_keys: readonly [{ readonly key: string; readonly end_datetime: string }];
 }
-
-const originOption = ["--origin <origin>", "the instance; that of the newest login when absent", parseOrigin] as const;
 
 /**
  * The local platform of that handle.

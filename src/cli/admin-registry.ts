@@ -4,8 +4,7 @@ import { z } from "zod";
 import { frameworkKinds, type JsonObject } from "../protocol/objects.ts";
 import { dateSchema, nameSchema } from "../protocol/values.ts";
 import { type RestClient, RestError } from "../sdk/rest.ts";
-import { openAdmin } from "./admin-session.ts";
-import { parseOrigin } from "./arguments.ts";
+import { openAdmin, originOption } from "./admin-session.ts";
 import { addCommand, addGroup, type CliContext } from "./context.ts";
 import { readJsonFile } from "./json-file.ts";
 
@@ -41,8 +40,6 @@ const frameworkSchema = z
 
 type NewEntity = z.infer<typeof entitySchema>;
 type NewFramework = z.infer<typeof frameworkSchema>;
-
-const originOption = ["--origin <origin>", "the instance; that of the newest login when absent", parseOrigin] as const;
 
 export function addRegistryCommands(admin: Command, context: CliContext): void {
   addEntityCommands(admin, context);

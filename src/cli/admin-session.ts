@@ -3,6 +3,7 @@ import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { JsonObject } from "../protocol/objects.ts";
 import { createRestClient, type LoginAnswer, logIn, type RestClient } from "../sdk/rest.ts";
+import { parseOrigin } from "./arguments.ts";
 import type { CliContext } from "./context.ts";
 import { CliError } from "./prompt.ts";
 
@@ -14,10 +15,17 @@ interface Session {
 }
 
 interface Sessions {
-  /** Origin of the newest login: where commands go without `--origin`. */
+  /** Origin of the newest login: where to log in again, once none is alive. */
   readonly last: string | null;
   readonly sessions: Readonly<Record<string, Session>>;
 }
+
+/** The option by which every command of the administrator says where. */
+export const originOption = [
+  "--origin <origin>",
+  "the instance that you administer, where several logins are alive",
+  parseOrigin,
+] as const;
 
 const fileOf = (context: CliContext) => join(context.adminDir, "admin.json");
 
@@ -33,6 +41,12 @@ async function readSessions(context: CliContext): Promise<Sessions> {
       { cause },
     );
   }
+}
+
+function livingOf({ sessions }: Sessions, now: Date): Sessions["sessions"] {
+  return Object.fromEntries(
+    Object.entries(sessions).filter(([, session]) => Date.parse(session.expires_at) > now.getTime()),
+  );
 }
 
 async function writeSessions(context: CliContext, sessions: Sessions): Promise<void> {
@@ -60,29 +74,35 @@ export async function logInAdministrator(
     );
   }
   const known = await readSessions(context);
-  const now = context.clock().toISOString();
-  const living = Object.entries(known.sessions).filter(([, session]) => session.expires_at > now);
+  const living = livingOf(known, context.clock());
   const session = {
     username,
     access_token: token.accessToken,
     expires_at: new Date(token.expiresAt).toISOString(),
   };
-  await writeSessions(context, { last: origin, sessions: { ...Object.fromEntries(living), [origin]: session } });
+  await writeSessions(context, { last: origin, sessions: { ...living, [origin]: session } });
   return answer;
 }
 
 /**
- * The REST API as the administrator who logged in at `origin`, or at the origin of the newest login.
- * @throws {CliError} `not_logged_in`
+ * The REST API as the administrator who logged in at `origin`; where it is absent, at the one origin with a login.
+ * @throws {CliError} `not_logged_in`, `several_logins`
  */
 export async function openAdmin(context: CliContext, origin: string | undefined): Promise<RestClient> {
-  const { last, sessions } = await readSessions(context);
-  const at = origin ?? last;
-  const session = at === null ? undefined : sessions[at];
-  if (at === null || session === undefined || Date.parse(session.expires_at) <= context.clock().getTime()) {
+  const known = await readSessions(context);
+  const living = livingOf(known, context.clock());
+  const [only, ...others] = Object.keys(living);
+  if (origin === undefined && others.length > 0) {
+    throw new CliError("several_logins", "Logins at several instances are alive; say which with --origin.", {
+      instances: Object.keys(living),
+    });
+  }
+  const at = origin ?? only ?? known.last;
+  const session = at === null ? undefined : living[at];
+  if (at === null || session === undefined) {
     const file = fileOf(context);
     const why =
-      session === undefined
+      at === null || known.sessions[at] === undefined
         ? `No login${at === null ? "" : ` at ${at}`} is in ${file}`
         : "The login has ended (it holds for 15 minutes)";
     throw new CliError("not_logged_in", `${why}: concordat admin login ${at ?? "ORIGIN"}`, { file });

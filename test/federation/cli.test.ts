@@ -51,6 +51,23 @@ test("a login holds with another vault, and who has none learns which file was l
   assert.is(JSON.parse(unknown.err).file, join(settingsOf("nobody")().adminDir, "admin.json"));
 });
 
+test("with several logins alive none is meant until --origin says which", async () => {
+  const list = ["admin", "peers", "list"];
+  const at = (clock: () => Date, ...argv: readonly string[]) =>
+    run([...list, ...argv, "--json"], { settings: settingsOf("both"), clock });
+  const now = () => new Date();
+  await result("both", "admin", "login", ouest.origin);
+  assert.is((await at(now)).code, 0);
+  await result("both", "admin", "login", lyon.origin);
+  const refused = await refusal("both", ...list);
+  assert.is(refused.code, "several_logins");
+  assert.match(String(refused.message), "--origin");
+  assert.equal(refused.instances, [ouest.origin, lyon.origin]);
+  for (const { origin } of [ouest, lyon]) assert.is((await at(now, "--origin", origin)).code, 0);
+  const later = await at(() => new Date(Date.now() + 3_600_000));
+  assert.is(JSON.parse(later.err).code, "not_logged_in");
+});
+
 test("a wrong password is refused with the code of the node", async () => {
   const { code, err } = await run(["admin", "login", ouest.origin, "--json"], {
     settings: settingsOf("nobody"),
