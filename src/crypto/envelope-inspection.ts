@@ -36,6 +36,14 @@ export function inspectEnvelope(object: Readonly<JsonObject>): EnvelopeFacts {
   return { kids, ...facts };
 }
 
+/** The recipients' kids of an object whose envelope was inspected when it came: nothing is judged again. */
+export function listRecipientKids(object: Readonly<JsonObject>): readonly string[] {
+  const { recipients } = object["hf:sealed"] as {
+    readonly recipients: readonly { readonly header: { readonly kid: string } }[];
+  };
+  return recipients.map(({ header }) => header.kid);
+}
+
 /** The recipients' kids of a well-formed envelope, or null: exactly the members of the format, nothing else. */
 export function readEnvelopeKids(sealed: unknown): readonly string[] | null {
   if (!hasMembers(sealed, ["aad", "ciphertext", "iv", "protected", "recipients", "tag"])) return null;

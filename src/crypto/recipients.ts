@@ -1,7 +1,7 @@
 /** For whom an envelope must be sealed (docs/protocol.md, "Sealed envelope", kid set). */
 
 export type KidsVerdict =
-  | { readonly accepted: true; readonly needsReseal: readonly string[] }
+  | { readonly accepted: true }
   | { readonly accepted: false; readonly reason: KidsReason; readonly platforms: readonly string[] };
 
 export type KidsReason = "recipients_stale" | "recipients_missing";
@@ -28,17 +28,14 @@ export function judgeSubmittedKids({
   const expected = new Set(parties.map((platform) => newestKids.get(platform)));
   const extra = kids.filter((kid) => !expected.has(kid));
   const repeated = new Set(kids).size !== kids.length;
-  if (missing.length === 0 && extra.length === 0 && !repeated) return { accepted: true, needsReseal: [] };
+  if (missing.length === 0 && extra.length === 0 && !repeated) return { accepted: true };
   const strangers = [...history]
     .filter(([, own]) => extra.some((kid) => own.includes(kid)))
     .map(([platform]) => platform);
   return { accepted: false, reason: "recipients_stale", platforms: [...new Set([...missing, ...strangers])] };
 }
 
-/**
- * At a receiving node: each addressed local platform has a kid from any bundle of its history (oldest first); those
- * that have only a superseded one are accepted and named in `needsReseal`.
- */
+/** At a receiving node: each addressed local platform has a kid from any bundle of its history. */
 export function judgeReceivedKids({
   kids,
   local,
@@ -50,9 +47,21 @@ export function judgeReceivedKids({
 }): KidsVerdict {
   const missing = local.filter((platform) => !(history.get(platform) ?? []).some((kid) => kids.includes(kid)));
   if (missing.length > 0) return { accepted: false, reason: "recipients_missing", platforms: missing };
-  const needsReseal = local.filter((platform) => {
-    const newest = history.get(platform)?.at(-1);
+  return { accepted: true };
+}
+
+/** Those of `parties` for whom an envelope is to be sealed again: it has not the kid of their newest bundle. */
+export function listUnsealed({
+  kids,
+  parties,
+  newestKids,
+}: {
+  readonly kids: readonly string[];
+  readonly parties: readonly string[];
+  readonly newestKids: ReadonlyMap<string, string>;
+}): readonly string[] {
+  return parties.filter((platform) => {
+    const newest = newestKids.get(platform);
     return newest !== undefined && !kids.includes(newest);
   });
-  return { accepted: true, needsReseal };
 }

@@ -44,6 +44,17 @@ export async function newestBundles(tx: Tx, uris: readonly string[]): Promise<Re
   return new Map(rows.map((row) => [row.platformUri, row]));
 }
 
+/** The encryption kid of each platform's newest bundle. */
+export async function newestKids(tx: Tx, uris: readonly string[]): Promise<ReadonlyMap<string, string>> {
+  if (uris.length === 0) return new Map();
+  const rows = await tx
+    .selectDistinctOn([keyBundles.platformUri], { uri: keyBundles.platformUri, kid: keyBundles.encryptionKid })
+    .from(keyBundles)
+    .where(inArray(keyBundles.platformUri, [...uris]))
+    .orderBy(keyBundles.platformUri, desc(keyBundles.seq));
+  return new Map(rows.map(({ uri, kid }) => [uri, kid]));
+}
+
 /** Encryption kids of each platform's whole history, oldest first. */
 export async function listKids(tx: Tx, uris: readonly string[]): Promise<ReadonlyMap<string, readonly string[]>> {
   if (uris.length === 0) return new Map();

@@ -17,7 +17,7 @@ import type { Tx } from "../storage/database.ts";
 import { listHolders } from "./access.ts";
 import { findEntities } from "./entities.ts";
 import { findFrameworks, frameworkKey } from "./frameworks.ts";
-import { listKids, newestBundles } from "./key-bundles.ts";
+import { listKids, newestKids } from "./key-bundles.ts";
 import { findReachable } from "./platforms.ts";
 
 /** Everything that is judged with 422: references, grantees, members in clear, the envelope and whom it is for. */
@@ -39,14 +39,13 @@ export async function judgeContent(
   const envelope = inspectEnvelope(project);
   if (envelope.sender !== sender) throw new Problem("envelope_binding", "The envelope's sender is not who submits it.");
   const parties = [owner, ...grants.filter((grant) => isLive(grant, now)).map((grant) => grant.platform)];
-  const bundles = await newestBundles(tx, parties);
   // Whoever held access before may be the one for whom it is still sealed.
   const history = await listKids(tx, [...parties, ...(await listHolders(tx, project.id))]);
   const stale = judgeSubmittedKids({
     kids: envelope.kids,
     parties,
     history,
-    newestKids: new Map([...bundles].map(([platform, bundle]) => [platform, bundle.encryptionKid])),
+    newestKids: await newestKids(tx, parties),
   });
   if (!stale.accepted) {
     throw new Problem(

@@ -82,9 +82,9 @@ export async function receiveProject(
   if (readers.length === 0) return { effect: "stale", revision: Math.max(...withdrawals.values()) };
 
   refuseUnknownMembers(judged, { newer });
-  const { needsReseal, byOwner } = await judgeEnvelope(tx, project, new Set(local), sentAt);
-  const ownerObject = byOwner || !before ? null : newestOfOwner(before);
-  const columns = { ...columnsOf(judged, protocol), ownerObject, needsReseal, updatedAt: now };
+  const sealedBy = await judgeEnvelope(tx, project, new Set(local), sentAt);
+  const ownerObject = sealedBy === sender || !before ? null : newestOfOwner(before);
+  const columns = { ...columnsOf(judged, protocol), ownerObject, updatedAt: now };
   await tx
     .insert(objects)
     .values({
@@ -105,35 +105,24 @@ export async function receiveProject(
 }
 
 /**
- * The envelope's shape and binding, and that each platform here with a live grant can open it. It is to be sealed again
- * where one can with a replaced key only, or not before its grant begins.
+ * The envelope's shape and binding, and that each platform here with a live grant can open it, if only with a key that it
+ * has replaced. Gives who sealed it.
  */
-async function judgeEnvelope(
-  tx: Tx,
-  project: Project,
-  here: ReadonlySet<string>,
-  sentAt: Date,
-): Promise<{ readonly needsReseal: boolean; readonly byOwner: boolean }> {
+async function judgeEnvelope(tx: Tx, project: Project, here: ReadonlySet<string>, sentAt: Date): Promise<string> {
   const envelope = inspectEnvelope(project);
   const editors = project["hf:grants"].filter((grant) => grant.mode === "editable").map((grant) => grant.platform);
   if (![project.attributedTo, ...editors].includes(envelope.sender)) {
     throw new Problem("envelope_binding", "The envelope's sender is neither the owner nor an editable grantee.");
   }
-  const ours = project["hf:grants"].filter((grant) => here.has(grant.platform));
-  const local = ours.filter((grant) => isLive(grant, sentAt)).map((grant) => grant.platform);
+  const ours = project["hf:grants"].filter((grant) => here.has(grant.platform) && isLive(grant, sentAt));
+  const local = ours.map((grant) => grant.platform);
   const verdict = judgeReceivedKids({ kids: envelope.kids, local, history: await listKids(tx, local) });
   if (!verdict.accepted) {
     throw new Problem("recipients_missing", "The envelope is not sealed for every addressed platform of this node.", {
       platforms: verdict.platforms,
     });
   }
-  const beginsLater = ours.some(
-    (grant) => !local.includes(grant.platform) && Date.parse(grant.from) > sentAt.getTime(),
-  );
-  return {
-    needsReseal: verdict.needsReseal.length > 0 || beginsLater,
-    byOwner: envelope.sender === project.attributedTo,
-  };
+  return envelope.sender;
 }
 
 /**

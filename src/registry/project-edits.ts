@@ -45,7 +45,7 @@ export async function applyEdit(
   const columns = columnsOf(judged, Math.max(protocol, row.protocol));
   await tx
     .update(objects)
-    .set({ ...columns, ownerObject: newestOfOwner(row), needsReseal: false, updatedAt: now })
+    .set({ ...columns, ownerObject: newestOfOwner(row), updatedAt: now })
     .where(eq(objects.uri, row.uri));
   const grantees = project["hf:grants"].map((grant) => grant.platform);
   await recordEffects(tx, {

@@ -1,6 +1,9 @@
 /** Projects as a caller may see them: owner and grantees all of it, an administrator the clear part. */
 import { and, eq, inArray, isNull, like, or, type SQL, sql } from "drizzle-orm";
+import { listRecipientKids } from "../crypto/envelope-inspection.ts";
+import { listUnsealed } from "../crypto/recipients.ts";
 import { Problem } from "../errors.ts";
+import { isLive } from "../protocol/grants.ts";
 import type { JsonObject, Project } from "../protocol/objects.ts";
 import type { Tx } from "../storage/database.ts";
 import { accessRows, objects, platforms } from "../storage/schema.ts";
@@ -8,6 +11,7 @@ import { type AccessMode, holdsAt, lockObject } from "./access.ts";
 import type { AdministratorCaller, PlatformCaller } from "./caller.ts";
 import { type Entity, findEntities } from "./entities.ts";
 import { type Framework, findFrameworks, frameworkKey } from "./frameworks.ts";
+import { newestKids } from "./key-bundles.ts";
 import { keyset, type Page, type PageRequest } from "./paging.ts";
 
 export interface ProjectView {
@@ -148,7 +152,7 @@ export async function listProjects(
     tx,
     rows.map(({ row }) => row),
   );
-  return page.toPage(rows, ({ row, mode }) => present(row, mode, names, request.includeObject));
+  return page.toPage(rows, ({ row, mode }) => present(row, mode, names, { now, includeObject: request.includeObject }));
 }
 
 /** @throws {Problem} `not_found`, also for somebody else's */
@@ -159,7 +163,7 @@ export async function getProject(tx: Tx, caller: ProjectReader, id: string, now:
     .leftJoin(accessRows, ofCaller(caller))
     .where(and(eq(objects.id, id), visible(caller, now)));
   if (!found) throw new Problem("not_found");
-  return present(found.row, found.mode, await readNames(tx, [found.row]), true);
+  return present(found.row, found.mode, await readNames(tx, [found.row]), { now, includeObject: true });
 }
 
 /** The project as it stays until the transaction ends. @throws {Problem} `not_found`, also for somebody else's */
@@ -192,14 +196,19 @@ export async function readForPeer(tx: Tx, peerOrigin: string, uri: string, now: 
 type ObjectRow = typeof objects.$inferSelect;
 
 interface Names {
-  readonly platforms: ReadonlyMap<string, { readonly id: string; readonly name: string }>;
+  readonly platforms: ReadonlyMap<
+    string,
+    { readonly id: string; readonly name: string; readonly homeOrigin: string | null }
+  >;
+  /** Of each platform the newest encryption kid. */
+  readonly newestKids: ReadonlyMap<string, string>;
   readonly entities: ReadonlyMap<string, Entity>;
   readonly frameworks: ReadonlyMap<string, Framework>;
 }
 
 const snapshotOf = (row: ObjectRow) => row.object as unknown as Project | null;
 
-/** Local keys of what the snapshots name, looked up once for a whole page. */
+/** Local keys and newest kids of what the snapshots name, looked up once for a whole page. */
 async function readNames(tx: Tx, rows: readonly ObjectRow[]): Promise<Names> {
   const snapshots = rows.flatMap((row) => snapshotOf(row) ?? []);
   const uris = new Set([
@@ -210,12 +219,13 @@ async function readNames(tx: Tx, rows: readonly ObjectRow[]): Promise<Names> {
     uris.size === 0
       ? []
       : await tx
-          .select({ uri: platforms.uri, id: platforms.id, name: platforms.name })
+          .select({ uri: platforms.uri, id: platforms.id, name: platforms.name, homeOrigin: platforms.homeOrigin })
           .from(platforms)
           .where(inArray(platforms.uri, [...uris]));
   const entityNames = new Set(snapshots.flatMap((project) => (project["hf:entities"] ?? []).map((item) => item.name)));
   return {
     platforms: new Map(known.map((row) => [row.uri, row])),
+    newestKids: await newestKids(tx, [...uris]),
     entities: await findEntities(tx, [...entityNames]),
     frameworks: await findFrameworks(
       tx,
@@ -224,7 +234,25 @@ async function readNames(tx: Tx, rows: readonly ObjectRow[]): Promise<Names> {
   };
 }
 
-function present(row: ObjectRow, mode: AccessMode | null, names: Names, includeObject: boolean): ProjectView {
+/**
+ * Lacks the envelope the newest key of a reader? At the object's home that is the owner and whoever has a live grant,
+ * elsewhere those of this node alone: of others it may hold older keys than the sender did.
+ */
+function needsReseal({ local }: ObjectRow, project: Project, { platforms, newestKids }: Names, now: Date): boolean {
+  const grantees = project["hf:grants"].filter((grant) => isLive(grant, now)).map((grant) => grant.platform);
+  const parties = local
+    ? [project.attributedTo, ...grantees]
+    : grantees.filter((platform) => platforms.get(platform)?.homeOrigin === null);
+  const kids = listRecipientKids(project as unknown as JsonObject);
+  return listUnsealed({ kids, parties, newestKids }).length > 0;
+}
+
+function present(
+  row: ObjectRow,
+  mode: AccessMode | null,
+  names: Names,
+  { now, includeObject }: { readonly now: Date; readonly includeObject: boolean },
+): ProjectView {
   const snapshot = snapshotOf(row);
   const owner = names.platforms.get(row.ownerUri);
   const grants = (snapshot?.["hf:grants"] ?? []).map((grant) => {
@@ -274,7 +302,7 @@ function present(row: ObjectRow, mode: AccessMode | null, names: Names, includeO
     involved_users: [],
     revision: row.revision,
     access: mode ?? "administrator",
-    needs_reseal: row.needsReseal,
+    needs_reseal: snapshot !== null && needsReseal(row, snapshot, names, now),
     deleted_at: row.deletedAt?.toISOString() ?? null,
     created_at: row.createdAt.toISOString(),
     updated_at: row.updatedAt.toISOString(),

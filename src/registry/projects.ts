@@ -76,7 +76,6 @@ export async function declareProject(
     ownerUri: caller.uri,
     local: true,
     ownerObject: null,
-    needsReseal: false,
     deletedAt: null,
     createdAt: context.now,
     updatedAt: context.now,
@@ -134,7 +133,7 @@ export async function reviseProject(
   const columns = columnsOf(judged, before.protocol);
   await tx
     .update(objects)
-    .set({ ...columns, ownerObject: null, needsReseal: false, updatedAt: context.now })
+    .set({ ...columns, ownerObject: null, updatedAt: context.now })
     .where(eq(objects.uri, before.uri));
 
   const held = previous["hf:grants"].map((grant) => grant.platform);

@@ -223,8 +223,6 @@ export const objects = pgTable(
     status: text("status"),
     startDate: date("start_date", { mode: "string" }),
     endDate: date("end_date", { mode: "string" }),
-    /** Sealed for a key that its reader has replaced since. */
-    needsReseal: boolean("needs_reseal").notNull().default(false),
     deletedAt: instant("deleted_at"),
     createdAt: instant("created_at").notNull(),
     updatedAt: instant("updated_at").notNull(),

@@ -1,5 +1,5 @@
 import * as assert from "uvu/assert";
-import { judgeReceivedKids, judgeSubmittedKids } from "../../src/crypto/recipients.ts";
+import { judgeReceivedKids, judgeSubmittedKids, listUnsealed } from "../../src/crypto/recipients.ts";
 import { suite } from "../harness/suite.ts";
 import { type Json, loadVectors } from "../vectors/load.ts";
 import { assertVerdict } from "./verdict.ts";
@@ -18,8 +18,12 @@ for (const item of cases) {
         ? judgeReceivedKids({ kids, local: item.local as string[], history })
         : judgeSubmittedKids({ kids, parties: partiesOf(item, object), newestKids, history });
     assertVerdict(verdict, item);
-    if (verdict.accepted) assert.equal(verdict.needsReseal, item.needs_reseal ?? []);
-    else assert.equal(verdict.platforms, item.platforms);
+    if (!verdict.accepted) {
+      assert.equal(verdict.platforms, item.platforms);
+      return;
+    }
+    const parties = item.role === "receiving" ? (item.local as string[]) : partiesOf(item, object);
+    assert.equal(listUnsealed({ kids, parties, newestKids }), item.needs_reseal ?? []);
   });
 }
 

@@ -7,6 +7,7 @@ import {
   joinPlatform,
   openAs,
   readProject,
+  rotateEncryption,
   sealEdit,
   sealNext,
   sealProject,
@@ -157,6 +158,7 @@ for (const [at, situation] of situations.entries()) {
     assert.is(await project.viewOfGrantee(), undefined);
     assert.is(await project.isInInboxOfGrantee(), false);
     const early = await project.edit(owner, grant, { now: new Date(grant.from) });
+    assert.is((await project.ownersView()).needs_reseal, false, "it has not begun");
     assert.is(early.status, 422);
     assert.is(early.body.code, "recipients_stale");
     assert.equal(early.body.platforms, [grantee().uri]);
@@ -164,9 +166,12 @@ for (const [at, situation] of situations.entries()) {
     wait(60);
     const begun = await project.viewOfGrantee();
     assert.is(begun?.revision, 1, "it has begun: clocks may differ by five minutes");
+    assert.is(begun?.needs_reseal, true);
+    assert.is((await project.ownersView()).needs_reseal, true);
     await project.revise("edit", grant);
     await project.assertReads();
     assert.is((await project.viewOfGrantee())?.needs_reseal, false);
+    assert.is((await project.ownersView()).needs_reseal, false);
     assert.is(await project.isInInboxOfGrantee(), grantee().node === south, "nothing is posted within a node");
   });
 
@@ -226,6 +231,34 @@ for (const [at, situation] of situations.entries()) {
     if (grantee().node === south) lost.push({ uri: project.id(), read: false });
   });
 }
+
+test("a project is to be sealed again once its owner or a grantee has another key, wherever it is at home", async () => {
+  const flags = (uri: string) =>
+    Promise.all([owner, neighbour, far].map(async (one) => (await readProject(one, uri))?.needs_reseal));
+  const untilFlagged = (uri: string, what: string, expected: readonly boolean[]) =>
+    until(what, async () => JSON.stringify(await flags(uri)) === JSON.stringify(expected));
+  const reseal = async (before: Json) => {
+    const object = await sealNext(owner, before, { grants: [{ to: far }, { to: neighbour }], now: now() });
+    const { id } = (await readProject(owner, String(before.id))) as Json;
+    await owner.rest.ok("PATCH", `/projects/${String(id)}`, { object });
+    await untilFlagged(String(object.id), "it is sealed again", [false, false, false]);
+    return object;
+  };
+  let object = await sealProject(owner, { code: "RESEAL", grants: [{ to: far }, { to: neighbour }], now: now() });
+  const uri = String(object.id);
+  await owner.rest.ok("POST", "/projects", { object });
+  await untilFlagged(uri, "it is shared", [false, false, false]);
+
+  far = await rotateEncryption(far);
+  await untilFlagged(uri, "the key of a grantee elsewhere", [true, true, true]);
+  object = await reseal(object);
+  neighbour = await rotateEncryption(neighbour);
+  await untilFlagged(uri, "the key of a grantee here", [true, true, false]);
+  object = await reseal(object);
+  owner = await rotateEncryption(owner);
+  await untilFlagged(uri, "the key of the owner", [true, true, false]);
+  await reseal(object);
+});
 
 test("what happens while the grantee's node is down holds when it is back, also what the clock has changed", async () => {
   const declare = async (code: string, grants: readonly Grant[]) => {

@@ -54,6 +54,18 @@ export async function joinPlatform(node: TestNode, handle: string, rights?: read
   return { ...keys, node, id, handle, accessKey, rest };
 }
 
+/** Publishes the next bundle of a platform, with another encryption key; what it was is kept for reading. */
+export async function rotateEncryption(platform: TestPlatform): Promise<TestPlatform> {
+  const { uri, identity, bundle: previous, id, rest } = platform;
+  const encryption = await generateEncryptionKeys();
+  const now = Math.floor(Date.now() / 1000);
+  const lifetime = 365 * days;
+  const bundle = await createKeyBundle({ previous, identity, encryption, recovery: null, now, lifetime });
+  const membership = await createMembership({ actor: uri, identity, now, lifetime });
+  await rest.ok("PUT", `/platforms/${id}/key-bundle`, { bundle, membership });
+  return { ...platform, encryption, bundle, membership };
+}
+
 /** Waits until `platform`'s node lists each of `others` among those with whom it may share. */
 export async function untilKnown(platform: TestPlatform, ...others: readonly PlatformKeys[]): Promise<void> {
   await until(`${platform.uri} knows the platforms that it will share with`, async () => {
