@@ -1,6 +1,7 @@
 /** A node, wired from its configuration: the only place that knows all parts. */
 import { randomBytes } from "node:crypto";
-import { chmod, mkdir, readFile, rm } from "node:fs/promises";
+import { chmod, readFile, rm } from "node:fs/promises";
+import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import type { Config } from "./config.ts";
@@ -9,7 +10,7 @@ import { ConcordatError } from "./errors.ts";
 import { createApp, createHealthApp, createHttpServer } from "./http/app.ts";
 import { createAddressReader } from "./http/client-address.ts";
 import type { HttpDependencies } from "./http/dependencies.ts";
-import { listen } from "./http/listen.ts";
+import { type ListenPlace, listen } from "./http/listen.ts";
 import { createGuardedFetch } from "./identity/guarded-fetch.ts";
 import {
   claimNode,
@@ -40,6 +41,7 @@ import { listLanes } from "./registry/peer-views.ts";
 import { countUnnumbered, createSequencer, journalSignal, sequenceJournal } from "./registry/sequencer.ts";
 import { type Database, openDatabase } from "./storage/database.ts";
 import { type Inspection, inspectDatabase } from "./storage/inspect.ts";
+import { makeDirectory } from "./storage/make-directory.ts";
 import { writeWhole } from "./storage/whole-file.ts";
 import { openStores } from "./stores.ts";
 import { createLog, type Log } from "./telemetry/log.ts";
@@ -105,6 +107,9 @@ async function startNode(
 
   await prepareDataDir(config.dataDir);
   const stores = await openStores(config, { clock, log, open });
+  const places = listenPlaces(config);
+  // Before anything is recorded: an origin that cannot be listened for now may be changed yet.
+  for (const place of Object.values(places)) await (await listen(createServer(), place))[Symbol.asyncDispose]();
   const { database, keyValue, scheduler, signals } = stores;
   const keys = await loadNodeKeys({ dataDir: config.dataDir, secret: config.nodeKeys });
   await database.transaction((tx) => claimNode(tx, { origin, keys, now: clock() }));
@@ -168,11 +173,8 @@ async function startNode(
     );
   }
   const app = config.role === "worker" ? createHealthApp(dependencies) : createApp(dependencies);
-  const server = open(await listen(createHttpServer(app), { ...config.listen, setting: "CONCORDAT_LISTEN" }));
-  if (config.metricsPort !== undefined) {
-    const place = { host: config.listen.host, port: config.metricsPort, setting: "CONCORDAT_METRICS_PORT", grace: 0 };
-    open(await listen(createMetricsServer(metrics), place));
-  }
+  const server = open(await listen(createHttpServer(app), places.node));
+  if (places.metrics !== undefined) open(await listen(createMetricsServer(metrics), places.metrics));
   // Closed first: what would keep the server waiting ends by itself then.
   open({ [Symbol.asyncDispose]: async () => stopping.abort() });
   open(eventWatch);
@@ -184,6 +186,18 @@ async function startNode(
     "the node is up",
   );
   return { origin, address, log, firstPassword, close: closeOpened, [Symbol.asyncDispose]: closeOpened };
+}
+
+function listenPlaces({ listen, metricsPort: port }: Config): {
+  readonly node: ListenPlace;
+  readonly metrics?: ListenPlace;
+} {
+  return {
+    node: { ...listen, setting: "CONCORDAT_LISTEN" },
+    ...(port === undefined
+      ? {}
+      : { metrics: { host: listen.host, port, setting: "CONCORDAT_METRICS_PORT", grace: 0 } }),
+  };
 }
 
 /** Applies the migrations and closes again; gives the kind of database. */
@@ -231,7 +245,7 @@ export async function rotateKeys(config: Config): Promise<NodeDescription> {
 /** The data directory, for the node's user alone. @throws {ConcordatError} `data_directory_refused` */
 async function prepareDataDir(dataDir: string): Promise<void> {
   try {
-    await mkdir(dataDir, { recursive: true, mode: 0o700 });
+    await makeDirectory(dataDir);
     await chmod(dataDir, 0o700);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import * as assert from "uvu/assert";
 import { type Config, readConfig } from "../src/config.ts";
 import { createNode, forgetFirstPassword, readNode } from "../src/node.ts";
+import { freePort } from "./harness/node.ts";
 import { logIn } from "./harness/rest.ts";
 import { suite } from "./harness/suite.ts";
 
@@ -16,12 +17,12 @@ test.before.each(async () => {
 });
 test.after.each(() => rm(dataDir, { recursive: true, force: true }));
 
-const configFor = (port: number): Config =>
+const configFor = (port: number, directory = dataDir): Config =>
   readConfig(
     {
       CONCORDAT_ORIGIN: `http://127.0.0.1:${port}`,
       CONCORDAT_LISTEN: `127.0.0.1:${port}`,
-      CONCORDAT_DATA_DIR: dataDir,
+      CONCORDAT_DATA_DIR: directory,
       CONCORDAT_LOG_LEVEL: "silent",
     },
     { cwd: dataDir },
@@ -35,11 +36,22 @@ async function takePort(): Promise<{ readonly port: number; free(): Promise<void
   return { port, free: () => new Promise((resolve) => server.close(() => resolve())) };
 }
 
-test("that fails at its port loses no password", async () => {
+test("that fails at its port has recorded nothing: the next one may be at another origin", async () => {
   const taken = await takePort();
-  const config = configFor(taken.port);
-  await assertRejects(createNode(config), "listen_in_use");
-  await taken.free();
+  await assertRejects(createNode(configFor(taken.port)), "listen_in_use");
+  const port = await freePort();
+  const node = await createNode(configFor(port));
+  try {
+    assert.is(node.origin, `http://127.0.0.1:${port}`);
+  } finally {
+    await node.close();
+    await taken.free();
+  }
+});
+
+test("whose password nobody has read is followed by others that still have it", async () => {
+  const config = configFor(await freePort());
+  await (await createNode(config)).close();
   const node = await createNode(config);
   try {
     const path = join(dataDir, "admin-password");
@@ -58,6 +70,10 @@ test("is what makes the keys: asking for those of a node that is not there makes
   const config = configFor(8000);
   await assertRejects(readNode(config), "node_missing");
   await assertRejects(stat(join(dataDir, "node-keys.json")), "ENOENT");
+});
+
+test("in a directory that no system makes is refused", async () => {
+  await assertRejects(createNode(configFor(8000, "/proc/concordat/data")), "data_directory_refused");
 });
 
 async function assertRejects(promise: Promise<unknown>, code: string): Promise<void> {
