@@ -16,14 +16,16 @@ export function addPeerCommands(admin: Command, context: CliContext): void {
   const { output } = context;
   const peers = addGroup(admin, "peers", "instances that this one exchanges activities with");
 
-  addPeerCommand("request", "ask another instance to become a peer: this side's approval").action(
-    async (peer: string, options: PeerOptions) => {
-      const client = await openAdmin(context, options.origin);
-      const requested = (await client.request("POST", "/peers", { body: { origin: peer } })) as JsonObject;
+  addPeerCommand("request", "ask another instance to become a peer: this side's approval")
+    .option("--fingerprint <fingerprint>", "ask only if this is the fingerprint that its administrator told you")
+    .action(async (peer: string, { origin, fingerprint }: PeerOptions) => {
+      const client = await openAdmin(context, origin);
+      const body = { origin: peer, fingerprint };
+      const requested = (await client.request("POST", "/peers", { body })) as JsonObject;
       output.record(requested, fieldsOf(requested));
-      output.note("Compare the fingerprint with its administrator over another channel.");
-    },
-  );
+      if (fingerprint === undefined)
+        output.note("Compare the fingerprint with its administrator over another channel.");
+    });
 
   addCommand(peers, "invite", "make an invitation: one string, good for one use, that the other side accepts")
     .option("--for <origin>", "the only instance that may use it", parseOrigin)

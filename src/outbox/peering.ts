@@ -20,6 +20,7 @@ import {
   type PeerRow,
   readPeerRow,
   recordOpened,
+  refuseOtherFingerprint,
   rejectPeer,
   rememberFollow,
   rememberFollowIn,
@@ -44,15 +45,19 @@ export interface PeeringDependencies extends OutboxDependencies {
 }
 
 /**
- * This side asks another instance: fetches and pins its actor, and sends a Follow. It is this side's approval.
- * @throws {Problem} `invalid`, `actor_unreachable`, `actor_refused`, `weak_key`, `state_conflict`
+ * This side asks another instance: fetches and pins its actor, and sends a Follow. It is this side's approval; with a
+ * fingerprint only of the actor that has it.
+ * @throws {Problem} `invalid`, `actor_unreachable`, `actor_refused`, `weak_key`, `state_conflict`, `fingerprint_mismatch`
  */
 export async function requestPeering(
   dependencies: PeeringDependencies,
   commit: Commit,
   caller: Caller,
   origin: string,
-  invitation?: Invitation,
+  {
+    invitation,
+    fingerprint,
+  }: { readonly invitation?: Invitation | undefined; readonly fingerprint?: string | undefined },
 ): Promise<Peer> {
   if (!isOrigin(origin)) {
     throw new Problem("invalid", "An origin is scheme, host and port: https://lyon.example", {
@@ -64,6 +69,7 @@ export async function requestPeering(
   if (invitation && !ed25519JwksOf(actor.keys).some((jwk) => thumbprint(jwk) === invitation.key)) {
     throw new Problem("actor_refused", "The instance does not have the key that the invitation names.");
   }
+  refuseOtherFingerprint(actor.fingerprint, fingerprint);
   return await commit(async (tx, context) => {
     const peer = await requestPeer(tx, caller, origin, { actor, now: context.now });
     const members = invitation ? { "hf:invitation": invitation.token } : {};
@@ -164,7 +170,7 @@ async function reapprovePeering(
       fingerprint: actor.fingerprint,
     });
   }
-  if (fingerprint !== actor.fingerprint) throw new Problem("fingerprint_mismatch");
+  refuseOtherFingerprint(actor.fingerprint, fingerprint);
   return await commit(async (tx, { now }) => {
     const row = await readPeerRow(tx, held.id);
     await pinApprovedKeys(tx, caller, row, { actor, seq: chainLength(actor), now });

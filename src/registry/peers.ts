@@ -228,6 +228,22 @@ export async function recordOpened(
 }
 
 /**
+ * Both are shown, for the administrators to compare: neither is secret.
+ * @throws {Problem} `fingerprint_mismatch` where one is `offered` and it is not the one that is `known`
+ */
+export function refuseOtherFingerprint(known: string | null, offered: string | undefined): void {
+  if (offered === undefined || offered === known) return;
+  throw new Problem(
+    "fingerprint_mismatch",
+    "The fingerprint is not that of the instance: do not go on before you know why.",
+    {
+      known_fingerprint: known,
+      offered_fingerprint: offered,
+    },
+  );
+}
+
+/**
  * The administrator approves a Follow that was opened and found signed by the actor that was shown.
  * @throws {Problem} `state_conflict`, `fingerprint_mismatch`
  */
@@ -248,7 +264,7 @@ export async function approvePeer(
       "No Follow of that origin was signed by the actor that it shows; ask it to follow again.",
     );
   }
-  if (fingerprint !== undefined && fingerprint !== row.fingerprint) throw new Problem("fingerprint_mismatch");
+  refuseOtherFingerprint(row.fingerprint, fingerprint);
   await tx.delete(followRequests).where(eq(followRequests.origin, row.origin));
   return await setApproved(tx, caller, row, { followIn: row.followIn, now });
 }

@@ -121,7 +121,14 @@ test("no key is issued that its file cannot take", async () => {
 });
 
 test("the administrators make their instances peers, comparing the fingerprint", async () => {
-  const requested = await result("admin-ouest", "admin", "peers", "request", lyon.origin);
+  const request = ["admin", "peers", "request", lyon.origin, "--fingerprint"];
+  const { fingerprint } = JSON.parse(await lyon.command("node-keys", "show", "--json"));
+  const other = await refusal("admin-ouest", ...request, "0000 0000 0000 0000 0000 0000");
+  assert.is(other.code, "fingerprint_mismatch");
+  assert.is(other.known_fingerprint, fingerprint);
+  assert.is(other.offered_fingerprint, "0000 0000 0000 0000 0000 0000");
+  assert.equal(await rows("admin-ouest", "admin", "peers", "list"), []);
+  const requested = await result("admin-ouest", ...request, fingerprint);
   assert.is(requested.state, "pending_out");
   await until("the request arrives", async () => {
     const [peer] = await rows("admin-lyon", "admin", "peers", "list");
@@ -130,7 +137,9 @@ test("the administrators make their instances peers, comparing the fingerprint",
   const opened = await result("admin-lyon", "admin", "peers", "open", ouest.origin);
   assert.is(opened.signature_verified, true);
   const wrong = ["admin", "peers", "approve", ouest.origin, "--fingerprint", "0000 0000 0000 0000 0000 0000"];
-  assert.is((await refusal("admin-lyon", ...wrong)).code, "fingerprint_mismatch");
+  const mismatch = await refusal("admin-lyon", ...wrong);
+  assert.is(mismatch.code, "fingerprint_mismatch");
+  assert.is(mismatch.known_fingerprint, opened.fingerprint);
   const right = ["admin", "peers", "approve", ouest.origin, "--fingerprint", String(opened.fingerprint)];
   assert.is((await result("admin-lyon", ...right)).state, "approved");
   await until("the acceptance arrives", async () => {

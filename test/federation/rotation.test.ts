@@ -231,13 +231,17 @@ for (const [name, chainOf, reason] of [
     const unseen = await act("approve");
     assert.is(unseen.status, 409);
     const { fingerprint } = unseen.body;
-    assert.is((await act("approve", { fingerprint: held.fingerprint })).body.code, "fingerprint_mismatch");
+    const old = (await act("approve", { fingerprint: held.fingerprint })).body;
+    assert.equal(
+      [old.code, old.known_fingerprint, old.offered_fingerprint],
+      ["fingerprint_mismatch", fingerprint, held.fingerprint],
+    );
     const approved = await act("approve", { fingerprint });
     assert.is(approved.status, 200, JSON.stringify(approved.body));
     assert.equal([approved.body.state, approved.body.held], ["approved", null]);
     assert.is((await peer.post(west.origin, note(peer), signedBy(peer, second, "-2"))).status, 202);
-    const old = await peer.post(west.origin, note(peer), signedBy(peer, first, ""));
-    assert.is(old.body.code, "signature_key", "the keys before count no more");
+    const late = await peer.post(west.origin, note(peer), signedBy(peer, first, ""));
+    assert.is(late.body.code, "signature_key", "the keys before count no more");
     await peer[Symbol.asyncDispose]();
   });
 }

@@ -20,6 +20,9 @@ import type { HttpDependencies } from "../dependencies.ts";
 import { defineRoute, idParams, listOf, pageQuery, type Route } from "../route.ts";
 import { peerSchema } from "../shapes.ts";
 
+/** What administrators compare; another spelling of it is another one. */
+const fingerprintSchema = z.string().max(100);
+
 export function peerRoutes(dependencies: HttpDependencies): readonly Route[] {
   const { database } = dependencies;
   const access = { administrator: "manage_peers" } as const;
@@ -42,7 +45,11 @@ export function peerRoutes(dependencies: HttpDependencies): readonly Route[] {
       summary: "Ask another instance to become a peer, by its origin or its invitation; this side's approval",
       access,
       body: z
-        .strictObject({ origin: z.string().max(2048).optional(), invitation: z.string().max(8192).optional() })
+        .strictObject({
+          origin: z.string().max(2048).optional(),
+          invitation: z.string().max(8192).optional(),
+          fingerprint: fingerprintSchema.optional(),
+        })
         .refine((body) => (body.origin === undefined) !== (body.invitation === undefined), {
           message: "needs either origin or invitation",
         }),
@@ -50,7 +57,10 @@ export function peerRoutes(dependencies: HttpDependencies): readonly Route[] {
       handle: async ({ caller, body, commit }) => {
         const invitation = body.invitation === undefined ? undefined : readInvitation(body.invitation, dependencies);
         const origin = invitation?.origin ?? body.origin ?? "";
-        const peer = await requestPeering(dependencies, commit, caller, origin, invitation);
+        const peer = await requestPeering(dependencies, commit, caller, origin, {
+          invitation,
+          fingerprint: body.fingerprint,
+        });
         return { status: 201, location: `/api/v1/peers/${peer.id}`, body: peer };
       },
     }),
@@ -102,7 +112,7 @@ export function peerRoutes(dependencies: HttpDependencies): readonly Route[] {
       summary: "Approve an opened request; with a fingerprint only if it is the one that was shown",
       access,
       params: idParams,
-      body: z.strictObject({ fingerprint: z.string().max(100).optional() }),
+      body: z.strictObject({ fingerprint: fingerprintSchema.optional() }),
       answer: { status: 200, schema: peerSchema },
       handle: async ({ caller, params, body, commit }) => ({
         status: 200,
