@@ -127,6 +127,10 @@ test("ends a node whose database another process took", async () => {
     );
     // Whoever waits for the lock gets it before the node can connect again.
     const taken = other.query("select pg_advisory_lock(7228301255)");
+    await until("the other process waits for the lock", async () => {
+      const waiting = await node.query("select pid from pg_locks where not granted and objid = 2933333959");
+      return waiting.length > 0;
+    });
     await node.query(`select pg_terminate_backend(${Number(holder?.pid)})`);
     await taken;
     await until("the node says why it ends", () => node.log().includes("another process took the database over"));
