@@ -140,7 +140,7 @@ async function startNode(
   const dependencies: HttpDependencies = {
     ...peering,
     readPeer: createPeerReader(database),
-    rouseLane: createLaneRouser(database, wake),
+    rouseLane: createLaneRouser(database, { wake, onError }),
     chargeQuota: createQuotas(keyValue),
     commitActivity: createGroupCommit(shared),
     admitInvited: () => void admitInvited(peering).catch(onError),

@@ -87,12 +87,19 @@ export interface SigningKey {
   readonly privateJwk: PrivateJwk;
 }
 
-async function importSigningKey(key: SigningKey) {
-  if (key.privateJwk.crv !== suite.signature.crv) {
-    throw new ConcordatError("jwk", `Only ${suite.signature.crv} keys sign; the key given is ${key.privateJwk.crv}.`);
+/** Importing a key costs more than signing with it. */
+const imported = new WeakMap<PrivateJwk, ReturnType<typeof importJWK>>();
+
+async function importSigningKey({ privateJwk }: SigningKey) {
+  if (privateJwk.crv !== suite.signature.crv) {
+    throw new ConcordatError("jwk", `Only ${suite.signature.crv} keys sign; the key given is ${privateJwk.crv}.`);
   }
-  const { kty, crv, x, d } = key.privateJwk;
-  return importJWK({ kty, crv, x, d }, suite.signature.alg);
+  const before = imported.get(privateJwk);
+  if (before !== undefined) return await before;
+  const { kty, crv, x, d } = privateJwk;
+  const key = importJWK({ kty, crv, x, d }, suite.signature.alg);
+  imported.set(privateJwk, key);
+  return await key;
 }
 
 /** A compact JWS over `payload` with exactly `alg`, `typ` and `kid` in its header. */

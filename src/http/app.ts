@@ -40,8 +40,10 @@ export function listRoutes(dependencies: HttpDependencies): readonly Route[] {
 export function createApp(dependencies: HttpDependencies): Koa {
   const { origin, version } = dependencies;
   const routes = listRoutes(dependencies);
+  // A router of its own: whatever stands before a route is tried for each activity.
+  const inboxes = new Router({ sensitive: true });
+  mountFederation(inboxes, dependencies);
   const router = new Router({ sensitive: true });
-  mountFederation(router, dependencies);
   mountDocuments(router, dependencies);
   mountClientToServer(router, dependencies);
   mountHealth(router, dependencies);
@@ -56,17 +58,17 @@ export function createApp(dependencies: HttpDependencies): Koa {
     ctx.body = openApi;
   });
 
-  return createKoa(dependencies, router);
+  return createKoa(dependencies, inboxes, router);
 }
 
-function createKoa({ corsOrigins, log }: HttpDependencies, router: Router): Koa {
+function createKoa({ corsOrigins, log }: HttpDependencies, ...routers: readonly Router[]): Koa {
   const app = new Koa();
   app.use(createErrorSink(log));
   app.use(setHeaders);
   app.use(refuseNul);
   app.use(createCors(corsOrigins));
-  app.use(router.routes());
-  app.use((ctx) => refuseUnknown(ctx, router));
+  for (const router of routers) app.use(router.routes());
+  app.use((ctx) => refuseUnknown(ctx, routers));
   app.on("error", (error) => log.debug({ err: error }, "a connection ended early"));
   return app;
 }
@@ -127,8 +129,8 @@ function mountHealth(router: Router, { database, redisReady }: HttpDependencies)
   });
 }
 
-function refuseUnknown(ctx: Context, router: Router): void {
-  const matched = router.stack.filter((layer) => layer.match(ctx.path));
+function refuseUnknown(ctx: Context, routers: readonly Router[]): void {
+  const matched = routers.flatMap(({ stack }) => stack).filter((layer) => layer.match(ctx.path));
   const allow = [...new Set(matched.flatMap((layer) => layer.methods))];
   if (allow.length > 0) throw new Problem("method_not_allowed", undefined, { allow });
   throw new Problem("not_found");

@@ -9,6 +9,7 @@ import type { NodeKeys } from "../identity/node-keys.ts";
 import type { OutboxDependencies } from "../outbox/commit.ts";
 import { recordEffects } from "../registry/journal.ts";
 import { isLostRace, isUnavailable, isUniqueViolation, type Tx } from "../storage/database.ts";
+import { insertRows } from "../storage/insert-rows.ts";
 import { receivedActivities } from "../storage/schema.ts";
 import { createGathering } from "./gather.ts";
 import { applyActivity, type Effect } from "./handlers.ts";
@@ -105,7 +106,7 @@ async function commitTogether(dependencies: GroupCommitDependencies, group: read
   const { database, wake, numberJournal } = dependencies;
   const isShared = group.length > 1;
   const { outcomes, accepted } = await database.transaction(async (tx) => {
-    if (isShared) await tx.execute(sql`set local lock_timeout = '200ms'`);
+    if (isShared && group.some(changesSomething)) await tx.execute(sql`set local lock_timeout = '200ms'`);
     const stored = await readStored(tx, group);
     const outcomes = new Map<Incoming, PromiseSettledResult<string>>();
     const accepted: Accepted[] = [];
@@ -140,13 +141,16 @@ interface Accepted {
 async function apply(
   tx: Tx,
   { origin, keys }: GroupCommitDependencies,
-  { verified, arrivedAt }: Incoming,
+  incoming: Incoming,
   isShared: boolean,
 ): Promise<Effect> {
+  const { verified, arrivedAt } = incoming;
   const run = (within: Tx) => applyActivity(within, { origin, keys, now: arrivedAt }, verified);
-  const changesNothing = verified.intent.kind === "unhandled";
-  return isShared && !changesNothing ? await tx.transaction(run) : await run(tx);
+  return isShared && changesSomething(incoming) ? await tx.transaction(run) : await run(tx);
 }
+
+/** Does it touch more than its own rows: what others may have locked, what a refusal would have to take back? */
+const changesSomething = ({ verified }: Incoming) => verified.intent.kind !== "unhandled";
 
 interface Stored {
   readonly digest: string;
@@ -185,8 +189,9 @@ function sign({ origin, keys }: GroupCommitDependencies, { incoming, effect }: A
 
 /** What they were, their receipts, and that they came. */
 async function store(tx: Tx, accepted: readonly Accepted[], receipts: readonly string[]): Promise<void> {
-  if (accepted.length === 0) return;
-  await tx.insert(receivedActivities).values(
+  await insertRows(
+    tx,
+    receivedActivities,
     accepted.map(({ incoming: { verified, digest, arrivedAt }, effect: { effect, recipients } }, at) => ({
       id: verified.activity.id,
       digest,

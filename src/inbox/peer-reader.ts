@@ -1,6 +1,7 @@
 /** Peers as they are now: requests that ask at the same time share a statement, never an older answer. */
 import { makeLanesDue } from "../outbox/lanes.ts";
 import { findPeersByOrigin, type PeerRow } from "../registry/peers.ts";
+import { createSoon } from "../soon.ts";
 import type { Database } from "../storage/database.ts";
 import { createGathering } from "./gather.ts";
 
@@ -18,13 +19,24 @@ export function createPeerReader({ db }: Database): ReadPeer {
 }
 
 /** Makes the lane of a peer due, which has just talked to us, and wakes it if it had been backing off. */
-export type RouseLane = (peerId: string) => Promise<void>;
+export type RouseLane = (peerId: string) => void;
 
-export function createLaneRouser({ db }: Database, wake: (lane: string) => void): RouseLane {
-  return createGathering<string, void>({
-    async run(ids) {
-      for (const lane of await makeLanesDue(db, [...new Set(ids)])) wake(lane);
-      return ids.map(() => undefined);
-    },
-  });
+export interface RouseOptions {
+  readonly wake: (lane: string) => void;
+  /** Gets what fails: the lane goes on at its time then. */
+  readonly onError: (error: unknown) => void;
+}
+
+export function createLaneRouser({ db }: Database, { wake, onError }: RouseOptions): RouseLane {
+  const talked = new Set<string>();
+  const rouse = async () => {
+    const ids = [...talked];
+    talked.clear();
+    for (const lane of await makeLanesDue(db, ids)) wake(lane);
+  };
+  const ask = createSoon(rouse, { interval: 100, onError });
+  return (peerId) => {
+    talked.add(peerId);
+    ask();
+  };
 }

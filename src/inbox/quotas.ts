@@ -13,34 +13,50 @@ interface Charge {
 }
 
 export function createQuotas(keyValue: KeyValue): ChargeQuota {
-  const count = createGathering<Charge, number>({ run: (charges) => countTogether(keyValue, charges) });
+  const count = createGathering<readonly Charge[], readonly number[]>({
+    run: (charged) => countTogether(keyValue, charged),
+  });
   return async ({ id, policy }, now) => {
     const seconds = Math.floor(now.getTime() / 1000);
-    for (const { greatest, span } of [
+    const windows = [
       { greatest: policy.per_minute, span: 60 },
       { greatest: policy.per_day, span: 86_400 },
-    ]) {
-      if (greatest === null) continue;
+    ].flatMap(({ greatest, span }) => {
       const window = Math.floor(seconds / span);
-      const sent = await count({ key: `quota:${id}:${span}:${window}`, milliseconds: span * 1000 });
-      if (sent <= greatest) continue;
-      const left = (window + 1) * span - seconds;
-      throw new Problem("rate_limited", "The quota for this peer is used up.", { retry_after: left });
+      return greatest === null
+        ? []
+        : { greatest, key: `quota:${id}:${span}:${window}`, span, ends: (window + 1) * span };
+    });
+    const sent = await count(windows.map(({ key, span }) => ({ key, milliseconds: span * 1000 })));
+    for (const [at, { greatest, ends }] of windows.entries()) {
+      if ((sent[at] as number) <= greatest) continue;
+      throw new Problem("rate_limited", "The quota for this peer is used up.", { retry_after: ends - seconds });
     }
   };
 }
 
 /** Counts each key up once for all of its charges; every charge gets a number of its own. */
-async function countTogether(keyValue: KeyValue, charges: readonly Charge[]): Promise<readonly number[]> {
-  const byKey = new Map<string, Charge[]>();
-  for (const charge of charges) byKey.set(charge.key, [...(byKey.get(charge.key) ?? []), charge]);
-  const numbers = new Map<Charge, number>();
-  await Promise.all(
-    [...byKey.values()].map(async (same) => {
-      const [{ key, milliseconds }] = same as [Charge];
-      const last = await keyValue.increment(key, milliseconds, same.length);
-      for (const [at, charge] of same.entries()) numbers.set(charge, last - same.length + at + 1);
+async function countTogether(
+  keyValue: KeyValue,
+  charged: readonly (readonly Charge[])[],
+): Promise<readonly (readonly number[])[]> {
+  const totals = new Map<string, { readonly milliseconds: number; by: number }>();
+  // How many of its key came before, of those that are counted here.
+  const places = charged.map((charges) =>
+    charges.map(({ key, milliseconds }) => {
+      const total = totals.get(key) ?? { milliseconds, by: 0 };
+      totals.set(key, total);
+      total.by += 1;
+      return total.by;
     }),
   );
-  return charges.map((charge) => numbers.get(charge) as number);
+  const firsts = new Map<string, number>();
+  await Promise.all(
+    [...totals].map(async ([key, { milliseconds, by }]) => {
+      firsts.set(key, (await keyValue.increment(key, milliseconds, by)) - by);
+    }),
+  );
+  return charged.map((charges, at) =>
+    charges.map(({ key }, which) => (firsts.get(key) as number) + ((places[at] as number[])[which] as number)),
+  );
 }

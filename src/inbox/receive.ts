@@ -42,7 +42,7 @@ export async function receiveActivity(dependencies: InboxDependencies, request: 
   });
   if (sender.from === "stranger") return {};
   // Whatever becomes of what it sends, the peer is there: what waits for it is due.
-  await dependencies.rouseLane(sender.peer.id);
+  dependencies.rouseLane(sender.peer.id);
   return {
     receipt: await acceptFrom(dependencies, sender, request, {
       id: read.activity.id,
@@ -74,7 +74,7 @@ export async function receiveBatch(
     identifyInstance(dependencies, request, signature),
   );
   // Whatever becomes of what it sends, the peer is there: what waits for it is due.
-  await dependencies.rouseLane(sender.peer.id);
+  dependencies.rouseLane(sender.peer.id);
   const receiving = items.map(({ id, text }) =>
     acceptFrom(dependencies, sender, request, { id, octets: text.length, read: () => readItem(text) }),
   );

@@ -8,6 +8,7 @@ import type { Announcement } from "../registry/announcements.ts";
 import { readBundleItems } from "../registry/key-bundles.ts";
 import { findPeersOf, type PeerRow } from "../registry/peers.ts";
 import type { Tx } from "../storage/database.ts";
+import { insertRows } from "../storage/insert-rows.ts";
 import { activities, deliveries } from "../storage/schema.ts";
 
 export interface OutboxContext {
@@ -58,16 +59,18 @@ export async function appendActivity(
     "hf:protocol": outgoing.protocol ?? protocolVersion,
     ...outgoing.members,
   };
-  await tx.insert(activities).values({
-    id,
-    type: outgoing.type,
-    actor: outgoing.actor,
-    objectUri: outgoing.objectUri ?? null,
-    revision: outgoing.revision ?? null,
-    digest: digestJson(body),
-    body,
-    createdAt: now,
-  });
+  await insertRows(tx, activities, [
+    {
+      id,
+      type: outgoing.type,
+      actor: outgoing.actor,
+      objectUri: outgoing.objectUri ?? null,
+      revision: outgoing.revision ?? null,
+      digest: digestJson(body),
+      body,
+      createdAt: now,
+    },
+  ]);
   const rows = destinations.flatMap(({ peer, recipients }) =>
     peer.inbox === null
       ? []
@@ -82,7 +85,7 @@ export async function appendActivity(
           createdAt: now,
         },
   );
-  if (rows.length > 0) await tx.insert(deliveries).values(rows);
+  await insertRows(tx, deliveries, rows);
   return { id, lanes: rows.map((row) => row.peerId) };
 }
 

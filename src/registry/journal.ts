@@ -8,6 +8,7 @@ import { and, asc, desc, isNotNull, lt, sql } from "drizzle-orm";
 import type { ProblemCode } from "../errors.ts";
 import { canonicalJson } from "../protocol/canonical-json.ts";
 import type { Database, Tx } from "../storage/database.ts";
+import { insertRows } from "../storage/insert-rows.ts";
 import { journal } from "../storage/schema.ts";
 import { chainHash, sequenceJournal } from "./sequencer.ts";
 
@@ -72,12 +73,16 @@ function rowOf(entry: JournalEntry, outcome: "ok" | "refused", code: string | nu
 
 /** Records effects, in the caller's transaction. */
 export async function recordEffects(tx: Tx, ...entries: readonly JournalEntry[]): Promise<void> {
-  if (entries.length > 0) await tx.insert(journal).values(entries.map((entry) => rowOf(entry, "ok", null)));
+  await insertRows(
+    tx,
+    journal,
+    entries.map((entry) => rowOf(entry, "ok", null)),
+  );
 }
 
 /** Records one refusal. */
 export async function recordRefusal(tx: Tx, code: ProblemCode | string, entry: JournalEntry): Promise<void> {
-  await tx.insert(journal).values(rowOf(entry, "refused", code));
+  await insertRows(tx, journal, [rowOf(entry, "refused", code)]);
 }
 
 /** Counts refusals: one row per actor (where one is known), address, code and minute, whatever the number. */

@@ -4,6 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import { asc, count, desc, isNotNull, isNull, sql } from "drizzle-orm";
+import { createSoon } from "../soon.ts";
 import type { Database, Tx } from "../storage/database.ts";
 import { journal } from "../storage/schema.ts";
 
@@ -22,19 +23,22 @@ export async function sequenceJournal(database: Database): Promise<number> {
 async function sequenceBatch(tx: Tx): Promise<number> {
   // One sequencer at a time, whichever process it is in.
   await tx.execute(sql`select pg_advisory_xact_lock(hashtext('concordat.journal'))`);
-  const rows = await tx
-    .select({ id: journal.id, digest: journal.digest })
-    .from(journal)
-    .where(isNull(journal.seq))
-    .orderBy(asc(journal.id))
-    .limit(batch);
-  if (rows.length === 0) return 0;
-  const [head] = await tx
+  const last = tx
     .select({ seq: journal.seq, hash: journal.hash })
     .from(journal)
     .where(isNotNull(journal.seq))
     .orderBy(desc(journal.seq))
-    .limit(1);
+    .limit(1)
+    .as("last");
+  const rows = await tx
+    .select({ id: journal.id, digest: journal.digest, head: { seq: last.seq, hash: last.hash } })
+    .from(journal)
+    .leftJoin(last, sql`true`)
+    .where(isNull(journal.seq))
+    .orderBy(asc(journal.id))
+    .limit(batch);
+  if (rows.length === 0) return 0;
+  const head = rows[0]?.head;
   let seq = head?.seq ?? 0;
   let prev = head?.hash ?? "";
   const links = rows.map((row) => {
@@ -73,24 +77,12 @@ export interface SequencerOptions {
   readonly onError: (error: unknown) => void;
 }
 
-/** Numbers what was committed a few milliseconds later and once for all that came meanwhile. */
+/** Numbers what was committed, soon after and once for all that came meanwhile: readers are told within moments. */
 export function createSequencer(database: Database, { onNumbered, onError }: SequencerOptions): () => void {
-  let waiting = false;
-  let running: Promise<unknown> = Promise.resolve();
   const number = async () => {
     await sequenceJournal(database);
     // Also when a reader was quicker: it told nobody.
     onNumbered();
   };
-  return () => {
-    if (waiting) return;
-    waiting = true;
-    const start = () => {
-      waiting = false;
-      running = running.then(number).catch(onError);
-    };
-    setTimeout(start, coalesceMilliseconds).unref();
-  };
+  return createSoon(number, { interval: 25, onError });
 }
-
-const coalesceMilliseconds = 3;

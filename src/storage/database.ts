@@ -5,12 +5,11 @@ import type { PgDatabase, PgQueryResultHKT } from "drizzle-orm/pg-core";
 import { ConcordatError } from "../errors.ts";
 import { openPglite } from "./pglite.ts";
 import { openPostgres } from "./postgres.ts";
-import type * as schema from "./schema.ts";
 
 export { isLostRace, isUnavailable, isUniqueViolation, sqlState } from "./sql-errors.ts";
 
 /** A transaction, or the handle outside of one: what every function of the registry takes first. */
-export type Tx = PgDatabase<PgQueryResultHKT, typeof schema>;
+export type Tx = PgDatabase<PgQueryResultHKT>;
 
 export interface Database extends AsyncDisposable {
   readonly kind: "pglite" | "postgres";

@@ -5,7 +5,6 @@ import { type MigrationConfig, readMigrationFiles } from "drizzle-orm/migrator";
 import type { PgDatabase, PgQueryResultHKT } from "drizzle-orm/pg-core";
 import { ConcordatError } from "../errors.ts";
 import { packageRoot } from "./package-root.ts";
-import type * as schema from "./schema.ts";
 
 /** drizzle's own place for what was applied. */
 const journalTable = sql`drizzle.__drizzle_migrations`;
@@ -16,7 +15,7 @@ const journalTable = sql`drizzle.__drizzle_migrations`;
  * @throws {ConcordatError} `schema_newer` when the database holds a migration that this program does not have
  */
 export async function migrateSchema<Result extends PgQueryResultHKT>(
-  db: PgDatabase<Result, typeof schema>,
+  db: PgDatabase<Result>,
   apply: (config: MigrationConfig) => Promise<unknown>,
   migrationsFolder = join(packageRoot, "migrations"),
 ): Promise<void> {
@@ -33,7 +32,7 @@ export type SchemaState = "none" | "older" | "current" | "newer";
 
 /** How a database's schema compares with this program's; changes nothing. */
 export async function compareSchema<Result extends PgQueryResultHKT>(
-  db: PgDatabase<Result, typeof schema>,
+  db: PgDatabase<Result>,
   migrationsFolder = join(packageRoot, "migrations"),
 ): Promise<SchemaState> {
   const known = new Set(readMigrationFiles({ migrationsFolder }).map(({ folderMillis }) => folderMillis));
@@ -44,7 +43,7 @@ export async function compareSchema<Result extends PgQueryResultHKT>(
 }
 
 /** Times (ms) that name the applied migrations, newest first. */
-async function readApplied<Result extends PgQueryResultHKT>(db: PgDatabase<Result, typeof schema>): Promise<number[]> {
+async function readApplied<Result extends PgQueryResultHKT>(db: PgDatabase<Result>): Promise<number[]> {
   const [table] = await db
     .select({ found: sql<boolean>`to_regclass('drizzle.__drizzle_migrations') is not null` })
     .from(sql`(values (1)) as one`);

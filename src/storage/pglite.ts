@@ -7,9 +7,8 @@ import { diskFull, openLevel } from "./level-lock.ts";
 import { migrateSchema } from "./migrate.ts";
 import { startPglite } from "./pglite-client.ts";
 import { readSeed, readTar, type SeedEntry } from "./pglite-seed.ts";
-import * as schema from "./schema.ts";
 
-type Handle = PgliteDatabase<typeof schema>;
+type Handle = PgliteDatabase;
 
 export interface OpenPglite {
   readonly db: Handle;
@@ -58,7 +57,7 @@ async function openInRoom(
       await lock.close();
     };
     try {
-      const db = drizzle({ client: pglite, schema });
+      const db = drizzle({ client: pglite });
       if (!asItIs) await migrateSchema(db, (config) => migrate(db, config));
       return { db, transaction: (run) => db.transaction(run), close };
     } catch (error) {

@@ -4,7 +4,6 @@ import { migrate } from "drizzle-orm/node-postgres/migrator";
 import pg from "pg";
 import { migrateSchema } from "./migrate.ts";
 import { connectClient, connectionSettings, endClient, unreachable } from "./postgres-connection.ts";
-import * as schema from "./schema.ts";
 import { isUnavailable, sqlState } from "./sql-errors.ts";
 
 /** Chosen once, for ever: processes of different versions must meet at the same lock. */
@@ -20,7 +19,7 @@ pg.types.setTypeParser(builtins.INT8, (text) => {
 });
 pg.types.setTypeParser(builtins.BYTEA, (text) => Uint8Array.from(parseBuffer(text)));
 
-type Handle = NodePgDatabase<typeof schema>;
+type Handle = NodePgDatabase;
 
 export interface OpenPostgres {
   readonly db: Handle;
@@ -52,13 +51,20 @@ export async function openPostgres(
   });
   pool.on("error", onConnectionLost);
 
-  const withClient = async <T>(run: (client: pg.PoolClient) => Promise<T>): Promise<T> => {
+  // Making a handle costs as much as a statement: one for each connection, for as long as that lives.
+  const handles = new WeakMap<pg.PoolClient, Handle>();
+  const handleOf = (client: pg.PoolClient): Handle => {
+    const handle = handles.get(client) ?? drizzle({ client: failFast(client) });
+    handles.set(client, handle);
+    return handle;
+  };
+  const withHandle = async <T>(run: (db: Handle) => Promise<T>): Promise<T> => {
     const client = await pool.connect();
     // Without a listener a connection that ends while it is in use would end the process.
     client.on("error", onConnectionLost);
     let broken = false;
     try {
-      return await run(failFast(client));
+      return await run(handleOf(client));
     } catch (error) {
       broken = isUnavailable(error);
       throw error;
@@ -73,9 +79,9 @@ export async function openPostgres(
     return closed;
   };
   return {
-    db: drizzle({ client: pool, schema }),
+    db: drizzle({ client: pool }),
     // drizzle's own over a pool keeps the connection for ever when `begin` fails.
-    transaction: (run) => withClient((client) => drizzle({ client, schema }).transaction(run)),
+    transaction: (run) => withHandle((db) => db.transaction(run)),
     close,
   };
 }
@@ -83,7 +89,7 @@ export async function openPostgres(
 /** One connection beside those of a node: it claims nothing and leaves the schema as it is. */
 export async function connectPostgres(url: string): Promise<Pick<OpenPostgres, "db" | "close">> {
   const client = await connectClient(url, { query_timeout: answerWithin });
-  return { db: drizzle({ client, schema }), close: () => endClient(client) };
+  return { db: drizzle({ client }), close: () => endClient(client) };
 }
 
 /** On a connection of its own without limits: migrations take long, and so does waiting for those of another process. */
@@ -91,7 +97,7 @@ async function migratePostgres(url: string, onConnectionLost: (error: Error) => 
   let client: pg.Client | undefined;
   try {
     client = await connectClient(url, {}, onConnectionLost);
-    const db = drizzle({ client, schema });
+    const db = drizzle({ client });
     await client.query("select pg_advisory_lock($1)", [migrationLock]);
     await migrateSchema(db, (config) => migrate(db, config));
   } catch (error) {

@@ -1,0 +1,46 @@
+import * as assert from "uvu/assert";
+import { createSoon } from "../src/soon.ts";
+import { suite } from "./harness/suite.ts";
+import { until } from "./harness/until.ts";
+
+const test = suite("work that is done soon");
+const rethrow = (error: unknown) => {
+  throw error;
+};
+
+test("is done once for all who asked before it began, and again for who asked after that", async () => {
+  let runs = 0;
+  let finish = () => {};
+  const ask = createSoon(
+    () => {
+      runs += 1;
+      return new Promise<void>((resolve) => {
+        finish = resolve;
+      });
+    },
+    { interval: 1, onError: rethrow },
+  );
+  ask();
+  ask();
+  await until("it runs", () => runs === 1);
+  ask();
+  ask();
+  finish();
+  await until("it runs again", () => runs === 2);
+  finish();
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.is(runs, 2);
+});
+
+test("goes on after a failure, and tells of it", async () => {
+  const errors: unknown[] = [];
+  const failure = new Error("no");
+  const ask = createSoon(() => Promise.reject(failure), { interval: 1, onError: (error) => errors.push(error) });
+  ask();
+  await until("it failed", () => errors.length === 1);
+  ask();
+  await until("it failed again", () => errors.length === 2);
+  assert.equal(errors, [failure, failure]);
+});
+
+test.run();
