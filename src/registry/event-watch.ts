@@ -17,8 +17,8 @@ export interface EventView {
    * or since the view was opened, counts.
    */
   wait(milliseconds: number): Promise<void>;
-  /** True once the session has ended, or the node stops. */
-  readonly ended: boolean;
+  /** Why it gives nothing any more: its session has ended, or it was closed, as all are when the node stops. */
+  readonly ended: "session" | "closed" | undefined;
   close(): void;
 }
 
@@ -41,7 +41,7 @@ interface Viewer {
   readonly audience: string;
   /** Something may be new since the viewer last waited. */
   fresh: boolean;
-  ended: boolean;
+  ended: EventView["ended"];
   wake: () => void;
 }
 
@@ -108,7 +108,7 @@ export function createEventWatch({ database, signals, clock, onError }: EventWat
     const ends = await readSessionEnds(database.db, [...new Set([...viewers].map((one) => one.sessionId))], now);
     for (const viewer of viewers) {
       if (ends.has(viewer.sessionId)) continue;
-      viewer.ended = true;
+      viewer.ended ??= "session";
       viewer.wake();
     }
     clearTimeout(nextEnd);
@@ -143,7 +143,7 @@ export function createEventWatch({ database, signals, clock, onError }: EventWat
         sessionId: caller.sessionId,
         audience: audienceOf(caller),
         fresh: true,
-        ended: closed,
+        ended: closed ? "closed" : undefined,
         wake: () => {},
       };
       viewers.add(viewer);
@@ -167,7 +167,7 @@ export function createEventWatch({ database, signals, clock, onError }: EventWat
         },
         close() {
           viewers.delete(viewer);
-          viewer.ended = true;
+          viewer.ended ??= "closed";
           viewer.wake();
           if (viewers.size === 0) forget();
         },
@@ -176,7 +176,7 @@ export function createEventWatch({ database, signals, clock, onError }: EventWat
     async [Symbol.asyncDispose]() {
       closed = true;
       for (const viewer of viewers) {
-        viewer.ended = true;
+        viewer.ended ??= "closed";
         viewer.wake();
       }
       viewers.clear();

@@ -1,4 +1,4 @@
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
 import * as assert from "uvu/assert";
 import { openEventStream } from "../harness/event-stream.ts";
 import { makePeers, startNode, type TestNode } from "../harness/node.ts";
@@ -138,11 +138,9 @@ test("a caller has eight open streams and polls, whatever its sessions; what end
 
 test("who is gone before the answer leaves no open stream behind", async () => {
   const hasty = await joinPlatform(lyon, "hasty");
-  const head = `GET /api/v1/events HTTP/1.1\r\nHost: ${new URL(lyon.origin).host}\r\nAuthorization: Bearer ${hasty.rest.token}\r\n\r\n`;
   for (let count = 0; count < 20; count += 1) {
-    const socket = connect(Number(new URL(lyon.origin).port), "127.0.0.1");
-    socket.on("error", () => {});
-    await new Promise<void>((resolve) => socket.write(head, () => resolve()));
+    const socket = sendHead(lyon.origin, "GET", "/events", hasty.rest.token);
+    await new Promise<void>((resolve) => socket.write("", () => resolve()));
     socket.destroy();
   }
   await until("there is room", async () => (await hasty.rest.call("GET", "/events?wait=0")).status === 200);
@@ -151,12 +149,64 @@ test("who is gone before the answer leaves no open stream behind", async () => {
   await Promise.all(streams.map((stream) => stream[Symbol.asyncDispose]()));
 });
 
-test("a node that stops ends its streams", async () => {
-  await using stream = await openEventStream(lyon.origin, hcl.rest);
-  await until("the stream", () => stream.status === 200);
-  await lyon.stop();
-  assert.is(stream.ended, true);
-  await lyon.start();
+test("who ends a poll is not refused anything", async () => {
+  const brief = await joinPlatform(lyon, "brief");
+  const polls: Socket[] = [];
+  await until("as many wait as may", async () => {
+    polls.push(sendHead(lyon.origin, "GET", "/events?wait=25", brief.rest.token));
+    return (await brief.rest.call("GET", "/events?wait=0")).status === 429;
+  });
+  for (const socket of polls) socket.destroy();
+  await until("there is room", async () => (await brief.rest.call("GET", "/events?wait=0")).status === 200);
+  await brief.rest.call("GET", "/events?wait=no");
+  const refusals = (await lyon.admin.list("/audit")).filter(
+    ({ actor, outcome }) => actor === brief.uri && outcome === "refused",
+  );
+  assert.equal([...new Set(refusals.map(({ code }) => code))].sort(), ["invalid", "rate_limited"]);
 });
+
+test("a node that is told to stop ends streams and polls at once, and finishes what else is under way", async () => {
+  await using node = await startNode({ store, child: true });
+  const platform = await joinPlatform(node, "guest");
+  await using stream = await openEventStream(node.origin, platform.rest);
+  const { last_id } = await platform.rest.ok("GET", "/events?wait=0");
+  const waiting = platform.rest.call("GET", "/events?wait=25");
+  const credentials = JSON.stringify({ username: "guest", password: platform.accessKey });
+  const login = sendHead(node.origin, "POST", "/auth/login", undefined, {
+    "content-type": "application/json",
+    "content-length": String(credentials.length),
+    expect: "100-continue",
+  });
+  let answer = "";
+  login.setEncoding("utf8").on("data", (text) => {
+    answer += text;
+  });
+  await until("the node waits for the body", () => answer.startsWith("HTTP/1.1 100 "));
+  const stopping = node.stop();
+  await until("the end of the stream", () => stream.ended);
+  const { status, body } = await waiting;
+  assert.equal({ status, body }, { status: 200, body: { items: [], last_id } });
+  assert.is(login.closed, false);
+  login.write(credentials);
+  await stopping;
+  assert.match(answer, /HTTP\/1.1 200 OK/);
+});
+
+/** Begins a request to `origin`'s REST API. */
+function sendHead(
+  origin: string,
+  method: string,
+  path: string,
+  token: string | undefined,
+  headers: Readonly<Record<string, string>> = {},
+): Socket {
+  const { host, hostname, port } = new URL(origin);
+  const socket = connect(Number(port), hostname);
+  socket.on("error", () => {});
+  const all = { host, ...(token === undefined ? {} : { authorization: `Bearer ${token}` }), ...headers };
+  const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}\r\n`);
+  socket.write(`${method} /api/v1${path} HTTP/1.1\r\n${lines.join("")}\r\n`);
+  return socket;
+}
 
 test.run();
