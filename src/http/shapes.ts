@@ -192,6 +192,8 @@ export const receiptSchema = z
     activity: z.string(),
     direction: z.enum(["in", "out"]),
     peer: z.string(),
+    object: z.string().nullable(),
+    code: z.string().nullable(),
     effect: z.string(),
     received_at: z.string(),
     jws: z.string(),

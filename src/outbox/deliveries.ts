@@ -14,6 +14,7 @@ import {
   type DeliveryState,
   deliveries,
   lanes,
+  objects,
   peers,
   receivedActivities,
 } from "../storage/schema.ts";
@@ -170,6 +171,10 @@ export interface Receipt {
   readonly activity: string;
   readonly direction: "in" | "out";
   readonly peer: string;
+  /** What the activity was about: a project, or a platform. Null for what is between the nodes. */
+  readonly object: string | null;
+  /** Of the project, for the platform that sent it. */
+  readonly code: string | null;
   readonly effect: string;
   readonly received_at: string;
   readonly jws: string;
@@ -195,10 +200,18 @@ async function listIncoming(tx: Tx, caller: Caller, request: ReceiptRequest): Pr
     type: "uuid",
   });
   const rows = await tx
-    .select({ row: deliveries, peer: peers.origin, key: deliveries.id, position: page.position })
+    .select({
+      row: deliveries,
+      peer: peers.origin,
+      object: activities.objectUri,
+      code: objects.code,
+      key: deliveries.id,
+      position: page.position,
+    })
     .from(deliveries)
     .innerJoin(activities, eq(activities.id, deliveries.activityId))
     .innerJoin(peers, eq(peers.id, deliveries.peerId))
+    .leftJoin(objects, eq(objects.uri, activities.objectUri))
     .where(
       and(
         page.after,
@@ -209,11 +222,13 @@ async function listIncoming(tx: Tx, caller: Caller, request: ReceiptRequest): Pr
     )
     .orderBy(...page.orderBy)
     .limit(page.limit);
-  return page.toPage(rows, ({ row, peer }) => ({
+  return page.toPage(rows, ({ row, peer, object, code }) => ({
     id: row.id,
     activity: row.activityId,
     direction: "in",
     peer,
+    object,
+    code: caller.kind === "platform" ? code : null,
     effect: row.effect ?? "",
     received_at: (row.deliveredAt ?? row.createdAt).toISOString(),
     jws: row.receipt ?? "",
@@ -244,6 +259,8 @@ async function listOutgoing(tx: Tx, caller: Caller, request: ReceiptRequest): Pr
     activity: row.id,
     direction: "out",
     peer: row.origin,
+    object: row.objectUri,
+    code: null,
     effect: row.effect,
     received_at: row.receivedAt.toISOString(),
     jws: row.receipt,

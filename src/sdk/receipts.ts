@@ -9,6 +9,10 @@ export interface ReceiptRow extends JsonObject {
   readonly activity: string;
   readonly direction: "in" | "out";
   readonly peer: string;
+  /** What the activity was about: a project, or a platform. */
+  readonly object: string | null;
+  /** Of the project. */
+  readonly code: string | null;
   readonly effect: string;
   readonly received_at: string;
   readonly jws: string;

@@ -292,6 +292,14 @@ test("the sender holds receipts, the administrator sees deliveries and an unbrok
   const receipts = await rows("rennes", "receipts", "list");
   assert.ok(receipts.length > 0);
   assert.ok(receipts.every(({ peer, effect }) => peer === lyon.origin && effect === "applied"));
+  const { project } = (await result("rennes", "projects", "show", "NCT02990195")) as { project: JsonObject };
+  const about = receipts.filter(({ object }) => object === project.uri);
+  assert.ok(about.length >= 2, "the share and the edit");
+  assert.ok(about.every(({ code }) => code === "NCT02990195"));
+  assert.match((await command("rennes", "receipts", "list")).out, "NCT02990195");
+  const ofAll = await ouest.admin.list("/receipts?direction=in");
+  assert.ok(ofAll.some(({ object, code }) => object === project.uri && code === null));
+  assert.ok((await lyon.admin.list("/receipts?direction=out")).some(({ object }) => object === project.uri));
   const deliveries = await rows("admin-ouest", "admin", "deliveries", "list", "--state", "delivered");
   assert.ok(deliveries.length >= receipts.length);
   const verdict = await result("admin-ouest", "admin", "audit", "verify");
