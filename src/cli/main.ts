@@ -65,6 +65,8 @@ function createProgram(context: CliContext, terminal: Terminal): Command {
     .version(version)
     .addOption(jsonOption())
     .exitOverride()
+    // Also beside long names of arguments.
+    .configureHelp({ minWidthToWrap: 20 })
     .configureOutput({
       writeOut: (text) => terminal.out(text),
       // The help that wrong usage shows. Errors themselves are reported in one place, `reportError`.

@@ -26,16 +26,20 @@ test("shows help and ends with 0", async () => {
   assert.is(err, "");
 });
 
-/** Every command there is, by asking each for its help. */
-async function commandsBelow(path: readonly string[]): Promise<readonly (readonly string[])[]> {
+/** Every command there is, by asking each, and each group, for its help; `see` is shown all of it. */
+async function commandsBelow(
+  path: readonly string[],
+  see: (help: string) => void = () => {},
+): Promise<readonly (readonly string[])[]> {
   const { code, out } = await run([...path, "--help"]);
   assert.is(code, 0, path.join(" "));
+  see(out);
   const section = out.split("\nCommands:\n")[1];
   if (section === undefined) return [path];
   const names = [...section.matchAll(/^ {2}([a-z][a-z-]*)/gm)]
     .map(([, name]) => String(name))
     .filter((name) => name !== "help");
-  return (await Promise.all(names.map((name) => commandsBelow([...path, name])))).flat();
+  return (await Promise.all(names.map((name) => commandsBelow([...path, name], see)))).flat();
 }
 
 test("offers --help and --json at every command", async () => {
@@ -45,6 +49,12 @@ test("offers --help and --json at every command", async () => {
     const { out } = await run([...path, "--help"]);
     assert.match(out, "--json", path.join(" "));
   }
+});
+
+test("keeps its help within 80 columns", async () => {
+  const wide: string[] = [];
+  await commandsBelow([], (help) => void wide.push(...help.split("\n").filter((line) => line.length > 80)));
+  assert.equal(wide, []);
 });
 
 test("ends with 2 on wrong usage and suggests what was meant", async () => {
