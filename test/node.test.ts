@@ -5,9 +5,10 @@ import { join } from "node:path";
 import * as assert from "uvu/assert";
 import { type Config, readConfig } from "../src/config.ts";
 import { createNode, forgetFirstPassword, readNode } from "../src/node.ts";
-import { freePort } from "./harness/node.ts";
+import { freePort, startNode } from "./harness/node.ts";
 import { logIn } from "./harness/rest.ts";
 import { suite } from "./harness/suite.ts";
+import { until } from "./harness/until.ts";
 
 const test = suite("a node's first start");
 
@@ -76,6 +77,17 @@ test("in a directory that no system makes is refused", async () => {
   await assertRejects(createNode(configFor(8000, "/proc/concordat/data")), "data_directory_refused");
 });
 
+const stopping = suite("a node that is told to stop");
+
+stopping("says that it stops, and then that it has stopped", async () => {
+  await using node = await startNode({ child: true });
+  await node.stop();
+  const said = () => node.log().match(/"msg":"the node (?:stops|has stopped)"/g) ?? [];
+  await until("its last line", () => said().length === 2);
+  assert.equal(said(), ['"msg":"the node stops"', '"msg":"the node has stopped"']);
+  assert.match(node.log(), '"signal":"SIGTERM"');
+});
+
 async function assertRejects(promise: Promise<unknown>, code: string): Promise<void> {
   const error = await promise.then(
     () => null,
@@ -85,3 +97,4 @@ async function assertRejects(promise: Promise<unknown>, code: string): Promise<v
 }
 
 test.run();
+stopping.run();

@@ -17,17 +17,19 @@ import {
 export async function serve(): Promise<void> {
   const config = readConfig();
   // Listened for from the beginning: a node that is told to stop while it starts ends in order, too.
-  const stopped = new Promise<void>((resolve) => {
-    process.once("SIGTERM", () => resolve());
-    process.once("SIGINT", () => resolve());
+  const told = new Promise<NodeJS.Signals>((resolve) => {
+    process.once("SIGTERM", resolve);
+    process.once("SIGINT", resolve);
   });
   if (process.stdout.isTTY && !existsSync(config.dataDir)) {
     process.stderr.write(`First start: making keys and database in ${config.dataDir}, a few seconds …\n`);
   }
   const node = await createNode(config);
   await announce(config, node);
-  await stopped;
+  const signal = await told;
+  node.log.info({ signal }, "the node stops");
   await node.close();
+  node.log.info("the node has stopped");
 }
 
 /** On a terminal: where the node is, and the first password, which is forgotten then. */
