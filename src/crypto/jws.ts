@@ -70,8 +70,7 @@ export async function isSignedBy(
 ): Promise<boolean> {
   if (decodeBase64url(jws.signature)?.length !== suite.signature.signatureOctets) return false;
   try {
-    const { kty, crv, x } = publicJwk;
-    const key = await importJWK({ kty, crv, x }, suite.signature.alg);
+    const key = await importVerificationKey(publicJwk);
     await flattenedVerify({ protected: jws.protected, payload: jws.encodedPayload, signature: jws.signature }, key, {
       algorithms: [suite.signature.alg],
     });
@@ -81,6 +80,20 @@ export async function isSignedBy(
   }
 }
 
+/** By their `x`: the keys of a few peers verify most of what is verified. */
+const verificationKeys = new Map<string, ReturnType<typeof importJWK>>();
+const mostVerificationKeys = 1_000;
+
+async function importVerificationKey({ kty, crv, x }: PublicJwk) {
+  const name = `${kty} ${crv} ${x}`;
+  const key = verificationKeys.get(name) ?? importJWK({ kty, crv, x }, suite.signature.alg);
+  verificationKeys.delete(name);
+  verificationKeys.set(name, key);
+  const [oldest] = verificationKeys.keys();
+  if (verificationKeys.size > mostVerificationKeys && oldest !== undefined) verificationKeys.delete(oldest);
+  return await key;
+}
+
 /** What signs: the private JWK under its `kid`. */
 export interface SigningKey {
   readonly kid: string;
@@ -88,17 +101,15 @@ export interface SigningKey {
 }
 
 /** Importing a key costs more than signing with it. */
-const imported = new WeakMap<PrivateJwk, ReturnType<typeof importJWK>>();
+const signingKeys = new WeakMap<PrivateJwk, ReturnType<typeof importJWK>>();
 
 async function importSigningKey({ privateJwk }: SigningKey) {
   if (privateJwk.crv !== suite.signature.crv) {
     throw new ConcordatError("jwk", `Only ${suite.signature.crv} keys sign; the key given is ${privateJwk.crv}.`);
   }
-  const before = imported.get(privateJwk);
-  if (before !== undefined) return await before;
   const { kty, crv, x, d } = privateJwk;
-  const key = importJWK({ kty, crv, x, d }, suite.signature.alg);
-  imported.set(privateJwk, key);
+  const key = signingKeys.get(privateJwk) ?? importJWK({ kty, crv, x, d }, suite.signature.alg);
+  signingKeys.set(privateJwk, key);
   return await key;
 }
 

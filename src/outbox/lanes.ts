@@ -77,16 +77,13 @@ function speakOfPeer({ due, outcome }: Attempted, failed: Set<string>): Attempte
 
 /** Takes the lane when it is due and nobody holds it; null otherwise. */
 async function claimLane(
-  database: Database,
+  { db }: Database,
   peerId: string,
   worker: string,
   now: Date,
 ): Promise<{ readonly batchInbox: string | null } | null> {
-  return await database.transaction(async (tx) => {
-    const [peer] = await tx.select({ batchInbox: peers.batchInbox }).from(peers).where(eq(peers.id, peerId));
-    if (!peer) return null;
-    return (await takeLease(tx, { peerId, worker, now })) ? peer : null;
-  });
+  const [peer] = await db.select({ batchInbox: peers.batchInbox }).from(peers).where(eq(peers.id, peerId));
+  return peer && (await takeLease(db, { peerId, worker, now })) ? peer : null;
 }
 
 /**

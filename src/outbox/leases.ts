@@ -15,32 +15,30 @@ export const leaseEnd = sql`clock_timestamp() + ${lease}`;
 /** What is left of a lane's lease: an interval, null where nobody holds it, negative once it has run out. */
 export const leaseLeft = sql`${lanes.lockedUntil} - clock_timestamp()`;
 
+const isFree = sql`(${lanes.lockedUntil} is null or ${lanes.lockedUntil} <= clock_timestamp())`;
 const unheld = { lockedBy: null, lockedUntil: null };
 const heldBy = (peerId: string, worker: string) => and(eq(lanes.peerId, peerId), eq(lanes.lockedBy, worker));
 
-/** Takes a lane that is due at `now` and that nobody holds; false when it is not. */
+/** Takes the lane of a peer that there is, when it is due at `now` and nobody holds it; false when it is not. */
 export async function takeLease(
   tx: Tx,
   { peerId, worker, now }: { readonly peerId: string; readonly worker: string; readonly now: Date },
 ): Promise<boolean> {
-  await tx.insert(lanes).values({ peerId }).onConflictDoNothing();
   const taken = await tx
-    .update(lanes)
-    .set({ lockedBy: worker, lockedUntil: leaseEnd })
-    .where(
-      and(
-        eq(lanes.peerId, peerId),
-        or(isNull(lanes.lockedUntil), lte(lanes.lockedUntil, sql`clock_timestamp()`)),
-        or(isNull(lanes.nextAttemptAt), lte(lanes.nextAttemptAt, now)),
-      ),
-    )
+    .insert(lanes)
+    .values({ peerId, lockedBy: worker, lockedUntil: leaseEnd })
+    .onConflictDoUpdate({
+      target: lanes.peerId,
+      set: { lockedBy: worker, lockedUntil: leaseEnd },
+      setWhere: sql`${isFree} and ${or(isNull(lanes.nextAttemptAt), lte(lanes.nextAttemptAt, now))}`,
+    })
     .returning({ peerId: lanes.peerId });
   return taken.length > 0;
 }
 
 /** Renews the lease that `worker` holds, and writes `progress` beside it; false when it has lost the lane. */
 export async function renewLease(
-  tx: Tx,
+  tx: Pick<Tx, "update">,
   { peerId, worker }: { readonly peerId: string; readonly worker: string },
   progress: Partial<typeof lanes.$inferInsert> = {},
 ): Promise<boolean> {

@@ -31,16 +31,21 @@ export async function writeOutcomes(
   }: { readonly peerId: string; readonly attempted: readonly Attempted[]; readonly worker: string },
 ): Promise<boolean> {
   const now = dependencies.clock();
+  const { db } = dependencies.database;
+  const delivered = attempted.flatMap(deliveredRow);
+  const form = attempted.find(({ outcome }) => outcome.form)?.outcome.form;
+  if (delivered.length === attempted.length && form === undefined) {
+    return await writeDelivered(db, { peerId, worker }, delivered, now);
+  }
   return await dependencies.database.transaction(async (tx) => {
     // A peer that judges what it is sent is well, whatever it says of it.
     const isWell = attempted.some(({ outcome }) => outcome.kind === "delivered" || outcome.kind === "dead");
-    const progress = isWell ? { failures: 0, nextAttemptAt: null, lastError: null } : {};
-    const held = await renewLease(tx, { peerId, worker }, progress);
-    await writeDelivered(tx, attempted, now);
+    const held = isWell
+      ? await writeDelivered(tx, { peerId, worker }, delivered, now)
+      : await renewLease(tx, { peerId, worker });
     for (const { due, outcome } of attempted) {
       if (outcome.kind !== "delivered") await writeFailure(tx, dependencies, due, outcome, now);
     }
-    const form = attempted.find(({ outcome }) => outcome.form)?.outcome.form;
     if (form) await tx.update(peers).set({ signatureForm: form }).where(eq(peers.id, peerId));
     const failure = attempted.flatMap(({ outcome }) => (outcome.kind === "peer" ? outcome.failure : []))[0];
     if (failure && held) await failLane(tx, dependencies, peerId, failure, now);
@@ -48,20 +53,33 @@ export async function writeOutcomes(
   });
 }
 
+interface DeliveredRow {
+  readonly id: string;
+  readonly receipt: string | null;
+  readonly effect: string | null;
+}
+
+const deliveredRow = ({ due, outcome }: Attempted): DeliveredRow | [] =>
+  outcome.kind === "delivered" ? { id: due.delivery.id, receipt: outcome.receipt, effect: outcome.effect } : [];
+
 /**
- * All that were delivered in one statement: of a full batch, one for each would take longer than sending them. Also what
- * was given up while it was under way has arrived, and the receipt says so.
+ * All that were delivered in one statement, with the lane of a peer that is well: this is what is written most. Also what
+ * was given up while it was under way has arrived, and the receipt says so. False when `worker` has lost the lane.
  */
-async function writeDelivered(tx: Tx, attempted: readonly Attempted[], now: Date): Promise<void> {
-  const delivered = attempted.flatMap(({ due, outcome }) =>
-    outcome.kind === "delivered" ? { id: due.delivery.id, receipt: outcome.receipt, effect: outcome.effect } : [],
-  );
-  if (delivered.length === 0) return;
-  await tx.execute(sql`
+async function writeDelivered(
+  tx: Tx,
+  lease: { readonly peerId: string; readonly worker: string },
+  delivered: readonly DeliveredRow[],
+  now: Date,
+): Promise<boolean> {
+  const written = tx.$with("written", {}).as(
+    sql`
     update deliveries set state = 'delivered', attempts = attempts + 1, last_error = null,
       receipt = taken.receipt, effect = taken.effect, delivered_at = ${now.toISOString()}::timestamptz
     from json_to_recordset(${JSON.stringify(delivered)}::json) as taken(id uuid, receipt text, effect text)
-    where deliveries.id = taken.id and deliveries.state in ('queued', 'cancelled', 'discarded')`);
+    where deliveries.id = taken.id and deliveries.state in ('queued', 'cancelled', 'discarded')`,
+  );
+  return await renewLease(tx.with(written), lease, { failures: 0, nextAttemptAt: null, lastError: null });
 }
 
 async function writeFailure(
