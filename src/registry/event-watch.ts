@@ -68,6 +68,7 @@ export function createEventWatch({ database, signals, clock, onError }: EventWat
   let closed = false;
 
   const plan = () => {
+    if (closed) return;
     planned ??= setTimeout(() => {
       planned = undefined;
       looking = looking.then(look).catch((error: unknown) => {
@@ -112,6 +113,8 @@ export function createEventWatch({ database, signals, clock, onError }: EventWat
       viewer.wake();
     }
     clearTimeout(nextEnd);
+    // Closed while this looked: nobody would clear the timer any more.
+    if (closed || viewers.size === 0) return;
     const soonest = Math.min(...[...ends.values()].map((end) => end.getTime()));
     if (Number.isFinite(soonest)) nextEnd = setTimeout(plan, Math.min(soonest - now.getTime(), longestDelay));
   };
