@@ -17,14 +17,16 @@ export interface Figure {
   readonly n: number;
 }
 
-/** A figure with its ratio; numbers are rounded to what they mean. */
-export function figureOf(measured: Omit<Figure, "ratio">): Figure {
-  const { value, beside } = measured;
+/** A figure with its ratio, its members in the order in which they are printed; numbers are rounded to what they mean. */
+export function figureOf({ name, profile, value, unit, beside, n }: Omit<Figure, "ratio">): Figure {
   return {
-    ...measured,
+    name,
+    profile,
     value: round(value),
+    unit,
     beside: beside && { ...beside, value: round(beside.value) },
     ratio: beside ? Math.round((value / beside.value) * 100) / 100 : null,
+    n,
   };
 }
 

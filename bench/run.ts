@@ -3,10 +3,8 @@
  * of several. With `--json` one object per line. bench/README.md says what each figure is.
  */
 import { parseArgs } from "node:util";
-import { type Benchmark, type Figure, type Profile, profiles } from "./figure.ts";
-import { inboxBenchmarks } from "./inbox.ts";
-
-const benchmarks: readonly Benchmark[] = [...inboxBenchmarks];
+import { benchmarks } from "./benchmarks.ts";
+import { type Figure, type Profile, profiles } from "./figure.ts";
 
 const { values, positionals } = parseArgs({
   options: { profile: { type: "string" }, json: { type: "boolean", default: false } },
