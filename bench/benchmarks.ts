@@ -1,6 +1,15 @@
 /** Every benchmark, in the order in which they run. */
 import type { Benchmark } from "./figure.ts";
 import { inboxBenchmarks } from "./inbox.ts";
+import { memoryBenchmarks } from "./memory.ts";
+import { outboxBenchmarks } from "./outbox.ts";
+import { startBenchmarks } from "./start.ts";
 import { vaultBenchmarks } from "./vault.ts";
 
-export const benchmarks: readonly Benchmark[] = [...inboxBenchmarks, ...vaultBenchmarks];
+export const benchmarks: readonly Benchmark[] = [
+  ...inboxBenchmarks,
+  ...outboxBenchmarks,
+  ...vaultBenchmarks,
+  ...startBenchmarks,
+  ...memoryBenchmarks,
+];

@@ -20,12 +20,12 @@ const warmUp = 4_000;
 const n = 16_000;
 const batchSize = 100;
 
-const activityOf = (peer: ScriptedPeer) => {
+export const activityOf = (peer: ScriptedPeer) => {
   const activity = peer.activity({ type: "Like", object: `${peer.origin}/notes/1`, content: "" });
   return { ...activity, content: "x".repeat(1024 - JSON.stringify(activity).length) };
 };
 
-const signerOf = (peer: ScriptedPeer, key: Signer["key"]): Signer => ({
+export const signerOf = (peer: ScriptedPeer, key: Signer["key"]): Signer => ({
   actor: peer.actor,
   key,
   privateKey: peer[key],

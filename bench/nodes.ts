@@ -10,6 +10,8 @@ export interface MeasuredNode extends AsyncDisposable {
   /** Where its processes listen. */
   readonly ports: readonly number[];
   readonly pids: readonly number[];
+  /** When all of them had said that they were ready, as `performance.now()` tells it. */
+  readonly readyAt: () => number;
 }
 
 /** Where each measured process is to leave a CPU profile. */
@@ -20,6 +22,7 @@ export async function startMeasured(profile: Profile, processes = 1): Promise<Me
   const redis = profile === "server" ? await redisSettings() : undefined;
   const ports: number[] = [];
   const pids: number[] = [];
+  let readyAt = Number.NaN;
   const node = await startNode({
     store: storeOf[profile],
     ...(profileFolder === undefined ? {} : { program: join(import.meta.dirname, "profiled-node.js") }),
@@ -42,13 +45,14 @@ export async function startMeasured(profile: Profile, processes = 1): Promise<Me
         ports.push(port);
         pids.push(process.pid ?? Number.NaN);
       }
+      readyAt = performance.now();
       const all = (verb: "stop" | "kill") => async () => {
         await Promise.all(running.map((process) => process[verb]()));
       };
       return { stop: all("stop"), kill: all("kill") };
     },
   });
-  return { node, ports, pids, [Symbol.asyncDispose]: () => node[Symbol.asyncDispose]() };
+  return { node, ports, pids, readyAt: () => readyAt, [Symbol.asyncDispose]: () => node[Symbol.asyncDispose]() };
 }
 
 /** Approves the scripted peer; its quota is counted, and never used up. */
