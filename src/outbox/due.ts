@@ -4,6 +4,7 @@ import { limits } from "../protocol/limits.ts";
 import { sendingStates } from "../registry/peer-states.ts";
 import type { PeerRow } from "../registry/peers.ts";
 import type { Tx } from "../storage/database.ts";
+import { preparedOnce } from "../storage/prepared.ts";
 import { activities, deliveries, peers } from "../storage/schema.ts";
 
 export interface Due {
@@ -23,6 +24,11 @@ export async function findDue(
   tx: Tx,
   { peerId, most, now }: { readonly peerId: string; readonly most: number; readonly now: Date },
 ): Promise<readonly Due[]> {
+  return await prepareDue(tx).execute({ peerId, most, now: now.toISOString() });
+}
+
+/** Once for each handle: writing this statement takes longer than most of its answers. */
+const prepareDue = preparedOnce((tx: Tx) => {
   const oldest = tx
     .select({
       id: deliveries.id,
@@ -35,15 +41,15 @@ export async function findDue(
     .innerJoin(peers, eq(peers.id, deliveries.peerId))
     .where(
       and(
-        eq(deliveries.peerId, peerId),
+        eq(deliveries.peerId, sql.placeholder("peerId")),
         inArray(peers.state, [...sendingStates]),
         eq(deliveries.state, "queued"),
         // What was never tried is due whatever its time: the clock may have been ahead when it was written.
-        or(eq(deliveries.attempts, 0), lte(deliveries.nextAttemptAt, now)),
+        or(eq(deliveries.attempts, 0), lte(deliveries.nextAttemptAt, sql.placeholder("now"))),
       ),
     )
     .orderBy(asc(deliveries.seq))
-    .limit(most)
+    .limit(sql.placeholder("most"))
     .as("oldest");
   const line = tx
     .select({
@@ -54,12 +60,13 @@ export async function findDue(
     })
     .from(oldest)
     .as("line");
-  return await tx
+  return tx
     .select({ delivery: deliveries, activity: activities, peer: peers })
     .from(line)
     .innerJoin(deliveries, eq(deliveries.id, line.id))
     .innerJoin(activities, eq(activities.id, deliveries.activityId))
     .innerJoin(peers, eq(peers.id, deliveries.peerId))
     .where(or(eq(line.number, 1), sql`${line.octets} < ${limits.batchOctets} and not ${line.alone}`))
-    .orderBy(asc(deliveries.seq));
-}
+    .orderBy(asc(deliveries.seq))
+    .prepare("find_due");
+});

@@ -1,10 +1,11 @@
 /** Peers: the instances that the administrator approved, and those on their way there (docs/protocol.md, "Peers"). */
-import { and, desc, eq, inArray, isNotNull, isNull, notInArray } from "drizzle-orm";
+import { and, desc, eq, inArray, isNotNull, isNull, notInArray, sql } from "drizzle-orm";
 
 import { Problem } from "../errors.ts";
 import { mintUuid } from "../protocol/ids.ts";
 import { limits } from "../protocol/limits.ts";
 import type { Tx } from "../storage/database.ts";
+import { preparedOnce } from "../storage/prepared.ts";
 import {
   type DeliveryForm,
   deliveries,
@@ -65,11 +66,16 @@ export async function findPeer(tx: Tx, origin: string): Promise<PeerRow | undefi
 
 /** The peers of several origins, like `findPeer`. */
 export async function findPeersByOrigin(tx: Tx, origins: readonly string[]): Promise<readonly PeerRow[]> {
-  return await tx
+  return await preparePeersByOrigin(tx).execute({ origins: JSON.stringify(origins) });
+}
+
+const preparePeersByOrigin = preparedOnce((tx: Tx) =>
+  tx
     .select()
     .from(peers)
-    .where(inArray(peers.origin, [...origins]));
-}
+    .where(sql`${peers.origin} in (select json_array_elements_text(${sql.placeholder("origins")}::json))`)
+    .prepare("find_peers_by_origin"),
+);
 
 /** Peers among `origins` to which activities go: approved ones, and suspended ones, whose lane is held. */
 export async function findPeersOf(tx: Tx, origins: readonly string[]): Promise<readonly PeerRow[]> {
