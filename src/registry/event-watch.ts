@@ -106,8 +106,10 @@ export function createEventWatch({ database, signals, clock, onError }: EventWat
   /** Ends the views whose session has ended, and comes back when the next one will by itself. */
   const endViews = async (): Promise<void> => {
     const now = clock();
-    const ends = await readSessionEnds(database.db, [...new Set([...viewers].map((one) => one.sessionId))], now);
-    for (const viewer of viewers) {
+    // Those who come meanwhile were not asked about; another look is planned for them.
+    const present = [...viewers];
+    const ends = await readSessionEnds(database.db, [...new Set(present.map((one) => one.sessionId))], now);
+    for (const viewer of present) {
       if (ends.has(viewer.sessionId)) continue;
       viewer.ended ??= "session";
       viewer.wake();
