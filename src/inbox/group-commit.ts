@@ -2,7 +2,7 @@
  * Group commit: activities that arrive together share one transaction, and so one flush of the disk and few statements.
  * Each has its own outcome, receipt and journal rows. Where the shared transaction fails, each goes alone.
  */
-import { inArray, sql } from "drizzle-orm";
+import { sql } from "drizzle-orm";
 import { signReceipt } from "../crypto/receipts.ts";
 import { Problem } from "../errors.ts";
 import type { NodeKeys } from "../identity/node-keys.ts";
@@ -159,9 +159,12 @@ interface Stored {
 
 /** What was accepted before, by id. */
 async function readStored(tx: Tx, group: readonly Incoming[]): Promise<ReadonlyMap<string, Stored>> {
-  const ids = group.map(({ verified }) => verified.activity.id);
+  const ids = JSON.stringify(group.map(({ verified }) => verified.activity.id));
   const { id, digest, receipt } = receivedActivities;
-  const rows = await tx.select({ id, digest, receipt }).from(receivedActivities).where(inArray(id, ids));
+  const rows = await tx
+    .select({ id, digest, receipt })
+    .from(receivedActivities)
+    .where(sql`${id} in (select json_array_elements_text(${ids}::json))`);
   return new Map(rows.map((row) => [row.id, row]));
 }
 

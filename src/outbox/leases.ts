@@ -2,7 +2,7 @@
  * Leases of lanes: who drains one, and until when that holds without renewal. The database's clock alone tells the time
  * of them, for the clocks of several processes differ.
  */
-import { and, eq, gt, isNotNull, isNull, lte, or, sql } from "drizzle-orm";
+import { and, eq, gt, isNotNull, isNull, lte, or, type Placeholder, sql } from "drizzle-orm";
 import type { Tx } from "../storage/database.ts";
 import { lanes } from "../storage/schema.ts";
 
@@ -17,7 +17,9 @@ export const leaseLeft = sql`${lanes.lockedUntil} - clock_timestamp()`;
 
 const isFree = sql`(${lanes.lockedUntil} is null or ${lanes.lockedUntil} <= clock_timestamp())`;
 const unheld = { lockedBy: null, lockedUntil: null };
-const heldBy = (peerId: string, worker: string) => and(eq(lanes.peerId, peerId), eq(lanes.lockedBy, worker));
+/** The lane of a peer, as far as `worker` holds it. */
+export const heldBy = (peerId: string | Placeholder, worker: string | Placeholder) =>
+  and(eq(lanes.peerId, peerId), eq(lanes.lockedBy, worker));
 
 /** Takes the lane of a peer that there is, when it is due at `now` and nobody holds it; false when it is not. */
 export async function takeLease(
@@ -36,15 +38,14 @@ export async function takeLease(
   return taken.length > 0;
 }
 
-/** Renews the lease that `worker` holds, and writes `progress` beside it; false when it has lost the lane. */
+/** Renews the lease that `worker` holds; false when it has lost the lane. */
 export async function renewLease(
-  tx: Pick<Tx, "update">,
+  tx: Tx,
   { peerId, worker }: { readonly peerId: string; readonly worker: string },
-  progress: Partial<typeof lanes.$inferInsert> = {},
 ): Promise<boolean> {
   const renewed = await tx
     .update(lanes)
-    .set({ ...progress, lockedUntil: leaseEnd })
+    .set({ lockedUntil: leaseEnd })
     .where(heldBy(peerId, worker))
     .returning({ peerId: lanes.peerId });
   return renewed.length > 0;

@@ -2,9 +2,10 @@
 import { and, eq, sql } from "drizzle-orm";
 import { administrators, recordEffects } from "../registry/journal.ts";
 import type { Database, Tx } from "../storage/database.ts";
+import { preparedOnce } from "../storage/prepared.ts";
 import { type DeliveryError, deliveries, lanes, peers } from "../storage/schema.ts";
 import type { Due } from "./due.ts";
-import { renewLease } from "./leases.ts";
+import { heldBy, leaseEnd, renewLease } from "./leases.ts";
 import type { DeliveryFailure, Outcome } from "./outcome.ts";
 
 export interface WriteBackDependencies {
@@ -72,15 +73,24 @@ async function writeDelivered(
   delivered: readonly DeliveredRow[],
   now: Date,
 ): Promise<boolean> {
-  const written = tx.$with("written", {}).as(
-    sql`
-    update deliveries set state = 'delivered', attempts = attempts + 1, last_error = null,
-      receipt = taken.receipt, effect = taken.effect, delivered_at = ${now.toISOString()}::timestamptz
-    from json_to_recordset(${JSON.stringify(delivered)}::json) as taken(id uuid, receipt text, effect text)
-    where deliveries.id = taken.id and deliveries.state in ('queued', 'cancelled', 'discarded')`,
-  );
-  return await renewLease(tx.with(written), lease, { failures: 0, nextAttemptAt: null, lastError: null });
+  const values = { ...lease, delivered: JSON.stringify(delivered), now: now.toISOString() };
+  return (await prepareDelivered(tx).execute(values)).length > 0;
 }
+
+const prepareDelivered = preparedOnce((tx: Tx) => {
+  const written = tx.$with("written", {}).as(sql`
+    update deliveries set state = 'delivered', attempts = attempts + 1, last_error = null,
+      receipt = taken.receipt, effect = taken.effect, delivered_at = ${sql.placeholder("now")}::timestamptz
+    from json_to_recordset(${sql.placeholder("delivered")}::json) as taken(id uuid, receipt text, effect text)
+    where deliveries.id = taken.id and deliveries.state in ('queued', 'cancelled', 'discarded')`);
+  return tx
+    .with(written)
+    .update(lanes)
+    .set({ failures: 0, nextAttemptAt: null, lastError: null, lockedUntil: leaseEnd })
+    .where(heldBy(sql.placeholder("peerId"), sql.placeholder("worker")))
+    .returning({ peerId: lanes.peerId })
+    .prepare("write_delivered");
+});
 
 async function writeFailure(
   tx: Tx,
