@@ -4,6 +4,7 @@ import { Problem } from "../errors.ts";
 import type { JsonObject } from "../protocol/objects.ts";
 import { type Caller, nameCaller } from "../registry/caller.ts";
 import { recordEffects } from "../registry/journal.ts";
+import { nextAttemptAt } from "../registry/next-attempts.ts";
 import { keyset, type Page, type PageRequest } from "../registry/paging.ts";
 import { sendingStates } from "../registry/peer-states.ts";
 import { readForPeer } from "../registry/project-views.ts";
@@ -37,13 +38,11 @@ type Row = {
   readonly row: typeof deliveries.$inferSelect;
   readonly type: string;
   readonly peer: typeof peers.$inferSelect;
-  /** Until when the lane backs off. */
-  readonly laneDueAt: Date | null;
+  readonly nextAt: Date;
 };
 
-function present({ row, type, peer, laneDueAt }: Row): Delivery {
+function present({ row, type, peer, nextAt }: Row): Delivery {
   const queued = row.state === "queued";
-  const nextAt = new Date(Math.max(row.nextAttemptAt.getTime(), laneDueAt?.getTime() ?? 0));
   return {
     id: row.id,
     peer: peer.origin,
@@ -59,7 +58,12 @@ function present({ row, type, peer, laneDueAt }: Row): Delivery {
   };
 }
 
-const selection = { row: deliveries, type: activities.type, peer: peers, laneDueAt: lanes.nextAttemptAt };
+const selection = {
+  row: deliveries,
+  type: activities.type,
+  peer: peers,
+  nextAt: nextAttemptAt().mapWith(deliveries.nextAttemptAt),
+};
 
 /** Deliveries are the administrators' to see; the route asks for `manage_deliveries`. */
 export async function listDeliveries(

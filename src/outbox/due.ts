@@ -1,6 +1,7 @@
 /** What is due to one peer: the oldest delivery, and with it those that may go in the same request. */
-import { and, asc, eq, inArray, lte, or, sql } from "drizzle-orm";
+import { and, asc, eq, inArray, or, sql } from "drizzle-orm";
 import { limits } from "../protocol/limits.ts";
+import { dueAt } from "../registry/next-attempts.ts";
 import { sendingStates } from "../registry/peer-states.ts";
 import type { PeerRow } from "../registry/peers.ts";
 import type { Tx } from "../storage/database.ts";
@@ -29,6 +30,7 @@ export async function findDue(
 
 /** Once for each handle: writing this statement takes longer than most of its answers. */
 const prepareDue = preparedOnce((tx: Tx) => {
+  const now = sql`${sql.placeholder("now")}::timestamptz`;
   const oldest = tx
     .select({
       id: deliveries.id,
@@ -44,8 +46,7 @@ const prepareDue = preparedOnce((tx: Tx) => {
         eq(deliveries.peerId, sql.placeholder("peerId")),
         inArray(peers.state, [...sendingStates]),
         eq(deliveries.state, "queued"),
-        // What was never tried is due whatever its time: the clock may have been ahead when it was written.
-        or(eq(deliveries.attempts, 0), lte(deliveries.nextAttemptAt, sql.placeholder("now"))),
+        sql`${dueAt(now)} <= ${now}`,
       ),
     )
     .orderBy(asc(deliveries.seq))

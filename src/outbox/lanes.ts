@@ -6,6 +6,7 @@ import { randomUUID } from "node:crypto";
 import { and, eq, gt, inArray, sql } from "drizzle-orm";
 import { limits } from "../protocol/limits.ts";
 import type { JsonObject } from "../protocol/objects.ts";
+import { instantOf, nextAttemptAt } from "../registry/next-attempts.ts";
 import { sendingStates } from "../registry/peer-states.ts";
 import type { Database, Tx } from "../storage/database.ts";
 import { type activities, deliveries, lanes, objects, peers } from "../storage/schema.ts";
@@ -124,13 +125,12 @@ async function nextTimes(
   now: Date,
   peerId?: string,
 ): Promise<readonly { readonly lane: string; readonly at: Date }[]> {
+  const at = instantOf(now);
   const rows = await tx
     .select({
       lane: deliveries.peerId,
-      // The first due delivery, but not before the lane's back-off is over or its holder's lease has run out.
-      at: sql<string>`greatest(
-        min(case when ${deliveries.attempts} = 0 then to_timestamp(0) else ${deliveries.nextAttemptAt} end),
-        max(${lanes.nextAttemptAt}), ${now.toISOString()}::timestamptz + max(${leaseLeft}))`,
+      // The first delivery, but not before the lease of the lane's holder has run out.
+      at: sql<string>`greatest(min(${nextAttemptAt(at)}), ${at} + max(${leaseLeft}))`,
     })
     .from(deliveries)
     .innerJoin(peers, eq(peers.id, deliveries.peerId))

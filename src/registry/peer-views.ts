@@ -4,6 +4,7 @@ import { Problem } from "../errors.ts";
 import type { Tx } from "../storage/database.ts";
 import { type DeliveryError, deliveries, lanes, type PeerPolicy, type PeerState, peers } from "../storage/schema.ts";
 import type { Caller } from "./caller.ts";
+import { nextAttemptAt } from "./next-attempts.ts";
 import { keyset, type Page, type PageRequest } from "./paging.ts";
 import { peeredStates, sendingStates } from "./peer-states.ts";
 import { type PeerRow, readPeerRow } from "./peers.ts";
@@ -113,9 +114,10 @@ async function readDepths(tx: Tx, ids: readonly string[]): Promise<ReadonlyMap<s
       queued: sql<number>`(count(*) filter (where ${queued}))::int`,
       dead: sql<number>`(count(*) filter (where ${dead}))::int`,
       oldestAt: sql<string | null>`min(${deliveries.createdAt}) filter (where ${queued})`,
-      nextAt: sql<string | null>`min(${deliveries.nextAttemptAt}) filter (where ${queued})`,
+      nextAt: sql<string | null>`min(${nextAttemptAt()}) filter (where ${queued})`,
     })
     .from(deliveries)
+    .leftJoin(lanes, eq(lanes.peerId, deliveries.peerId))
     // Each has its index: what was delivered is not looked at, however much it is.
     .where(and(inArray(deliveries.peerId, [...ids]), or(queued, dead)))
     .groupBy(deliveries.peerId);
@@ -129,7 +131,6 @@ function present(row: PeerRow, lane: typeof lanes.$inferSelect | null, depth: De
   const queued = depth?.queued ?? 0;
   const held = !sendingStates.includes(row.state);
   const backingOff = (lane?.failures ?? 0) > 0;
-  const nextAt = backingOff && lane?.nextAttemptAt ? lane.nextAttemptAt : depth?.nextAt;
   return {
     id: row.id,
     origin: row.origin,
@@ -145,7 +146,7 @@ function present(row: PeerRow, lane: typeof lanes.$inferSelect | null, depth: De
       depth: queued,
       dead: depth?.dead ?? 0,
       oldest_at: depth?.oldestAt?.toISOString() ?? null,
-      next_attempt_at: queued === 0 ? null : (nextAt?.toISOString() ?? null),
+      next_attempt_at: depth?.nextAt?.toISOString() ?? null,
       last_error: lane?.lastError ?? null,
     },
     requested_at: row.requestedAt?.toISOString() ?? null,
