@@ -65,10 +65,12 @@ const selection = {
   nextAt: nextAttemptAt().mapWith(deliveries.nextAttemptAt),
 };
 
-/** Deliveries are the administrators' to see; the route asks for `manage_deliveries`. */
+/** A platform sees what became of what it sent itself; administrators and the node see all. */
+const sentBy = (caller: Caller) => (caller.kind === "platform" ? eq(activities.actor, caller.uri) : undefined);
+
 export async function listDeliveries(
   tx: Tx,
-  _caller: Caller,
+  caller: Caller,
   request: PageRequest & {
     readonly peer?: string | undefined;
     readonly activity?: string | undefined;
@@ -88,6 +90,7 @@ export async function listDeliveries(
     .where(
       and(
         page.after,
+        sentBy(caller),
         request.peer === undefined ? undefined : eq(peers.origin, request.peer),
         request.activity === undefined ? undefined : eq(deliveries.activityId, request.activity),
         request.state === undefined ? undefined : eq(deliveries.state, request.state),
@@ -99,14 +102,14 @@ export async function listDeliveries(
 }
 
 /** @throws {Problem} `not_found` */
-export async function getDelivery(tx: Tx, _caller: Caller, id: string): Promise<Delivery> {
+export async function getDelivery(tx: Tx, caller: Caller, id: string): Promise<Delivery> {
   const [found] = await tx
     .select(selection)
     .from(deliveries)
     .innerJoin(activities, eq(activities.id, deliveries.activityId))
     .innerJoin(peers, eq(peers.id, deliveries.peerId))
     .leftJoin(lanes, eq(lanes.peerId, deliveries.peerId))
-    .where(eq(deliveries.id, id));
+    .where(and(eq(deliveries.id, id), sentBy(caller)));
   if (!found) throw new Problem("not_found");
   return present(found);
 }
@@ -220,7 +223,7 @@ async function listIncoming(tx: Tx, caller: Caller, request: ReceiptRequest): Pr
       and(
         page.after,
         sql`${deliveries.receipt} is not null`,
-        caller.kind === "platform" ? eq(activities.actor, caller.uri) : undefined,
+        sentBy(caller),
         request.activity === undefined ? undefined : eq(deliveries.activityId, request.activity),
       ),
     )
