@@ -119,20 +119,47 @@ test("what could not be sent while the receiver was down is delivered when it is
   assert.is((await readLane(pair)).state, "idle");
 });
 
-test("an authenticated request of the receiver makes its lane due at once", async () => {
+for (const [kind, status, members] of [
+  ["", 202, {}],
+  [" that is refused", 403, { id: "https://elsewhere.example/activities/019a0000-0000-7000-8000-000000000000" }],
+] as const) {
+  test(`an authenticated request of the receiver${kind} makes its lane due at once`, async () => {
+    const { node, peer } = pair;
+    let ready = false;
+    peer.answerWith(async ({ activity }) =>
+      ready
+        ? { status: 202, body: { receipt: await peer.receiptFor(activity, node.origin) } }
+        : { status: 503, headers: { "Retry-After": "7200" } },
+    );
+    const object = await share(`woken${kind}`);
+    await until("the lane backs off", async () => (await readLane(pair)).state === "backing_off");
+    ready = true;
+    const note = peer.activity({ type: "Like", object: `${peer.origin}/x`, ...members });
+    assert.is((await peer.post(node.origin, note)).status, status);
+    await untilState(object, "delivered");
+  });
+}
+
+test("a node that stops in the middle of a full lane delivers the rest after its next start", async () => {
   const { node, peer } = pair;
-  let ready = false;
-  peer.answerWith(async ({ activity }) =>
-    ready
-      ? { status: 202, body: { receipt: await peer.receiptFor(activity, node.origin) } }
-      : { status: 503, headers: { "Retry-After": "7200" } },
-  );
-  const object = await share("woken");
-  await until("the lane backs off", async () => (await readLane(pair)).state === "backing_off");
-  ready = true;
-  const note = peer.activity({ type: "Like", object: `${peer.origin}/x` });
-  assert.is((await peer.post(node.origin, note)).status, 202);
-  await untilState(object, "delivered");
+  await peer.close();
+  const objects: Json[] = [];
+  for (let at = 0; at < 20; at += 1) objects.push(await share(`stop-${at}`));
+  let slow = true;
+  peer.answerWith(async ({ activity }) => {
+    if (slow) await new Promise((resolve) => setTimeout(resolve, 50));
+    return { status: 202, body: { receipt: await peer.receiptFor(activity, node.origin) } };
+  });
+  await peer.listen();
+  await until("some have arrived", () => arrivalsOf(objects[2] as Json).length > 0);
+  await node.stop();
+  assert.is(arrivalsOf(objects.at(-1) as Json).length, 0);
+  slow = false;
+  await node.start();
+  await settle(node);
+  for (const object of objects) await untilState(object, "delivered");
+  // What was under way when the node stopped may have arrived and be sent once more; nothing else is.
+  assert.ok(objects.flatMap((object) => arrivalsOf(object)).length <= objects.length + 1);
 });
 
 test("an activity that the receiver chokes on is deferred alone; those behind it pass", async () => {
