@@ -8,15 +8,15 @@ import { Pool } from "undici";
 import { mintId } from "../src/protocol/ids.ts";
 import { signRequest } from "../src/signatures/sign.ts";
 import { sendDraftCavage } from "../test/harness/draft-cavage.ts";
-import type { TestNode } from "../test/harness/node.ts";
+import { settle, type TestNode } from "../test/harness/node.ts";
 import { until } from "../test/harness/until.ts";
 import { type ChildServer, startChild } from "./child-server.ts";
 import { type Benchmark, type Figure, figureOf, type Profile } from "./figure.ts";
 import { startMeasured } from "./nodes.ts";
 import type { Arrivals, ReceiverKeys } from "./receiver.ts";
 
-const n = 6_000;
-const warmUp = 2_000;
+const n = 2_000;
+const warmUp = 400;
 
 interface Receivers extends AsyncDisposable {
   readonly origins: readonly string[];
@@ -83,13 +83,25 @@ async function measureNode(profile: Profile, count: number, toEveryPeer: boolean
   await using measured = await startMeasured(profile);
   const { node } = measured;
   for (const origin of receivers.origins) await approve(node, receivers, origin);
-  await until("the peers are told", async () => (await node.admin.list("/deliveries?state=queued")).length === 0);
+  await settle(node);
   await node.stop();
   await fillOutbox(node, (warmUp + n) / (toEveryPeer ? count : 1), toEveryPeer);
   await node.start();
   await until("all is delivered", async () => (await receivers.arrivals(0)).count >= warmUp + n, 600_000);
-  const { first, last } = await receivers.arrivals(warmUp);
+  await settle(node);
+  const { count: arrived, first, last } = await receivers.arrivals(warmUp);
+  await node.stop();
+  await requireDelivered(node, arrived);
   return n / ((last - first) / 1000);
+}
+
+/** @throws when an activity came more than once, or the node has not written down that it was delivered */
+async function requireDelivered(node: TestNode, arrived: number): Promise<void> {
+  const rows = await node.query(`select state, count(*)::int as count from deliveries
+    where activity_id like '%/bench-%' group by state`);
+  const delivered = rows.find(({ state }) => state === "delivered")?.count;
+  if (arrived !== warmUp + n || delivered !== arrived)
+    throw new Error(`${arrived} arrived; deliveries: ${JSON.stringify(rows)}`);
 }
 
 const inFlight = 32;

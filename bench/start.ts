@@ -7,7 +7,7 @@ import { once } from "node:events";
 import { type Benchmark, type Figure, figureOf, type Profile, quantile } from "./figure.ts";
 import { startMeasured } from "./nodes.ts";
 
-const n = 5;
+const n = 3;
 
 const seconds = async (work: () => Promise<unknown>): Promise<number> => {
   const start = performance.now();
