@@ -159,12 +159,12 @@ interface Stored {
 
 /** What was accepted before, by id. */
 async function readStored(tx: Tx, group: readonly Incoming[]): Promise<ReadonlyMap<string, Stored>> {
-  const ids = JSON.stringify(group.map(({ verified }) => verified.activity.id));
+  const ids = group.map(({ verified }) => verified.activity.id);
   const { id, digest, receipt } = receivedActivities;
   const rows = await tx
     .select({ id, digest, receipt })
     .from(receivedActivities)
-    .where(sql`${id} in (select json_array_elements_text(${ids}::json))`);
+    .where(sql`${id} = any(${sql.param(ids)}::text[])`);
   return new Map(rows.map((row) => [row.id, row]));
 }
 

@@ -73,16 +73,19 @@ async function writeDelivered(
   delivered: readonly DeliveredRow[],
   now: Date,
 ): Promise<boolean> {
-  const values = { ...lease, delivered: JSON.stringify(delivered), now: now.toISOString() };
+  const ids = delivered.map(({ id }) => id);
+  const values = { ...lease, ids, delivered: JSON.stringify(delivered), now: now.toISOString() };
   return (await prepareDelivered(tx).execute(values)).length > 0;
 }
 
+/** The ids stand there twice: PostgreSQL takes JSON for a hundred rows, and would read the whole table for them. */
 const prepareDelivered = preparedOnce((tx: Tx) => {
   const written = tx.$with("written", {}).as(sql`
     update deliveries set state = 'delivered', attempts = attempts + 1, last_error = null,
       receipt = taken.receipt, effect = taken.effect, delivered_at = ${sql.placeholder("now")}::timestamptz
     from json_to_recordset(${sql.placeholder("delivered")}::json) as taken(id uuid, receipt text, effect text)
-    where deliveries.id = taken.id and deliveries.state in ('queued', 'cancelled', 'discarded')`);
+    where deliveries.id = taken.id and deliveries.id = any(${sql.placeholder("ids")}::uuid[])
+      and deliveries.state in ('queued', 'cancelled', 'discarded')`);
   return tx
     .with(written)
     .update(lanes)

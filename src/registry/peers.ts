@@ -66,14 +66,14 @@ export async function findPeer(tx: Tx, origin: string): Promise<PeerRow | undefi
 
 /** The peers of several origins, like `findPeer`. */
 export async function findPeersByOrigin(tx: Tx, origins: readonly string[]): Promise<readonly PeerRow[]> {
-  return await preparePeersByOrigin(tx).execute({ origins: JSON.stringify(origins) });
+  return await preparePeersByOrigin(tx).execute({ origins });
 }
 
 const preparePeersByOrigin = preparedOnce((tx: Tx) =>
   tx
     .select()
     .from(peers)
-    .where(sql`${peers.origin} in (select json_array_elements_text(${sql.placeholder("origins")}::json))`)
+    .where(sql`${peers.origin} = any(${sql.placeholder("origins")}::text[])`)
     .prepare("find_peers_by_origin"),
 );
 

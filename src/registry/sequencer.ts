@@ -51,7 +51,7 @@ async function sequenceBatch(tx: Tx): Promise<number> {
   await tx.execute(sql`
     update journal set seq = link.seq, prev = link.prev, hash = link.hash
     from json_to_recordset(${JSON.stringify(links)}::json) as link(id bigint, seq bigint, prev text, hash text)
-    where journal.id = link.id`);
+    where journal.id = link.id and journal.id = any(${sql.param(rows.map(({ id }) => id))}::bigint[])`);
   return rows.length;
 }
 
