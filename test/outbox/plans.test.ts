@@ -1,0 +1,77 @@
+import { sql } from "drizzle-orm";
+import * as assert from "uvu/assert";
+import { findDue } from "../../src/outbox/due.ts";
+import { takeLease } from "../../src/outbox/leases.ts";
+import { writeOutcomes } from "../../src/outbox/written-outcomes.ts";
+import { mintUuid } from "../../src/protocol/ids.ts";
+import { sequenceJournal } from "../../src/registry/sequencer.ts";
+import { type Database, openDatabase } from "../../src/storage/database.ts";
+import { peers } from "../../src/storage/schema.ts";
+import { freshDatabaseUrl, noPostgres } from "../harness/servers.ts";
+import { skipSuite, suite } from "../harness/suite.ts";
+
+/** What is written for each delivery and each journal row finds its rows by an index, however many there are. */
+const url = await freshDatabaseUrl();
+const test = url === undefined ? skipSuite("plans", noPostgres) : suite("plans");
+
+let database: Database;
+const peerId = mintUuid();
+test.before(async () => {
+  database = await openDatabase({ url });
+  const policy = { platforms: "all", activities: "all", per_minute: null, per_day: null } as const;
+  await database.db
+    .insert(peers)
+    .values({ id: peerId, origin: "https://lyon.example", state: "approved", policy, createdAt: new Date() });
+  // Statistics as they are while tables grow.
+  await database.db.execute(sql`alter table deliveries set (autovacuum_enabled = false)`);
+  await database.db.execute(sql`alter table journal set (autovacuum_enabled = false)`);
+  await database.db.execute(sql`
+    insert into activities (id, type, actor, digest, body, created_at)
+    select 'a' || n, 'Like', 'a', '', '{}', now() from generate_series(1, 5000) as n`);
+  await database.db.execute(sql`
+    insert into deliveries (id, activity_id, peer_id, inbox, recipients, state, next_attempt_at, created_at)
+    select gen_random_uuid(), 'a' || n, ${peerId}, '', '{}', 'queued', now(), now() from generate_series(1, 5000) as n`);
+  await database.db.execute(sql`
+    insert into journal (digest, at, action, outcome, audience)
+    select 'd' || n, now(), 'x', 'ok', '{}' from generate_series(1, 5000) as n`);
+  await sequenceJournal(database);
+});
+test.after(async () => {
+  await database[Symbol.asyncDispose]();
+});
+
+/** How often a table was read from its beginning to its end, by the one connection that all of this goes over. */
+async function wholeReadsOf(table: string): Promise<number> {
+  await database.db.execute(sql`select pg_stat_force_next_flush()`);
+  const found = await database.db.execute(
+    sql`select seq_scan::int as reads from pg_stat_user_tables where relname = ${table}`,
+  );
+  return Number((found as unknown as { rows: { reads: number }[] }).rows[0]?.reads);
+}
+
+test("a delivery is found and written without reading all of them", async () => {
+  const worker = "worker";
+  assert.is(await takeLease(database.db, { peerId, worker, now: new Date() }), true);
+  const before = await wholeReadsOf("deliveries");
+  // More often than PostgreSQL plans for the values alone.
+  for (let at = 0; at < 80; at += 1) {
+    const [due] = await findDue(database.db, { peerId, most: 1, now: new Date() });
+    if (!due) throw new Error("nothing is due");
+    const attempted = [{ due, outcome: { kind: "delivered", receipt: null, effect: null } as const }];
+    const writing = { database, clock: () => new Date(), retry: { base: 1, cap: 1 }, random: () => 0 };
+    assert.is(await writeOutcomes(writing, { peerId, attempted, worker }), true);
+  }
+  assert.is(await wholeReadsOf("deliveries"), before);
+});
+
+test("a journal row is numbered without reading all of them", async () => {
+  const before = await wholeReadsOf("journal");
+  for (let at = 0; at < 20; at += 1) {
+    await database.db.execute(sql`
+      insert into journal (digest, at, action, outcome, audience) values (${`n${at}`}, now(), 'x', 'ok', '{}')`);
+    assert.is(await sequenceJournal(database), 1);
+  }
+  assert.is(await wholeReadsOf("journal"), before);
+});
+
+test.run();
