@@ -131,6 +131,7 @@ async function startNode(
   const lanes: LaneDependencies = {
     ...shared,
     random,
+    insist: (lane) => scheduler.insist(lane),
     onOutcome: metrics.countAttempt,
     stopping: stopping.signal,
     retry: { base: config.deliveryRetryBaseMs, cap: config.deliveryRetryCapMs },
@@ -175,8 +176,13 @@ async function startNode(
   const app = config.role === "worker" ? createHealthApp(dependencies) : createApp(dependencies);
   const server = open(await listen(createHttpServer(app), places.node));
   if (places.metrics !== undefined) open(await listen(createMetricsServer(metrics), places.metrics));
-  // Closed first: what would keep the server waiting ends by itself then.
-  open({ [Symbol.asyncDispose]: async () => stopping.abort() });
+  // Closed first: what would keep the server waiting ends by itself then, and lanes are left to other processes.
+  open({
+    async [Symbol.asyncDispose]() {
+      scheduler.halt();
+      stopping.abort();
+    },
+  });
   open(eventWatch);
   if (config.role !== "web") scheduler.start((lane) => drainLane(lanes, lane));
 

@@ -55,6 +55,7 @@ async function openAlone(config: Config, { clock, log, open }: StoresContext): P
 async function openShared(config: Config, url: string, { clock, log, open }: StoresContext): Promise<Stores> {
   const redis = open(
     await openRedis(url, {
+      prefix: config.redisPrefix,
       onAway: (error) => log.warn({ err: error }, "Redis is away: this process counts, drains and looks for itself"),
       onBack: () => log.info("Redis is back"),
       onRefused: (error) => log.error({ err: error }, "Redis is not set up as it must be"),

@@ -4,7 +4,7 @@ import type { AddressInfo } from "node:net";
 import { ConcordatError } from "../errors.ts";
 
 /** What a request that is under way may still take when the node closes, milliseconds. */
-const usualGrace = 8_000;
+const usualGrace = 6_500;
 
 export interface Listener extends AsyncDisposable {
   readonly address: AddressInfo;

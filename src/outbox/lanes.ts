@@ -18,6 +18,8 @@ import { type Attempted, type WriteBackDependencies, writeOutcomes } from "./wri
 
 export interface LaneDependencies extends DeliverDependencies, WriteBackDependencies {
   readonly wake: (lane: string, at?: Date) => void;
+  /** Has a lane drained here, whatever became of its wakes. */
+  readonly insist: (lane: string) => void;
   /** Told what became of an attempt once that is written down. */
   readonly onOutcome: (kind: Outcome["kind"]) => void;
 }
@@ -150,16 +152,24 @@ async function wakeAgain({ database, wake, clock }: LaneDependencies, peerId: st
   for (const { lane, at } of await nextTimes(database.db, clock(), peerId)) wake(lane, at);
 }
 
+/** Nobody holds a lane that has been due for longer than this: longer than two sweeps, milliseconds. */
+const overdue = 12_000;
+
 /** Wakes every lane that has something to send, at its time: after a restart, and now and then, nothing is forgotten. */
 export async function sweepLanes({
   database,
   wake,
+  insist,
   clock,
-}: Pick<LaneDependencies, "database" | "wake" | "clock">): Promise<void> {
+}: Pick<LaneDependencies, "database" | "wake" | "insist" | "clock">): Promise<void> {
   const now = clock();
   await cutTimesBack(database.db, now);
   await endStrangeLeases(database.db);
-  for (const { lane, at } of await nextTimes(database.db, now)) wake(lane, at);
+  for (const { lane, at } of await nextTimes(database.db, now)) {
+    // Its wakes led to nothing: they are lost, or somebody keeps them from being heard.
+    if (now.getTime() - at.getTime() > overdue) insist(lane);
+    else wake(lane, at);
+  }
 }
 
 /** Times further off than any wait were written while the clock was ahead: they are cut back to now. */

@@ -17,6 +17,8 @@ export interface EventView {
    * or since the view was opened, counts.
    */
   wait(milliseconds: number): Promise<void>;
+  /** Asks the database whether the session is still there; nothing is sent before that. */
+  judge(): Promise<void>;
   /** Why it gives nothing any more: its session has ended, or it was closed, as all are when the node stops. */
   readonly ended: "session" | "closed" | undefined;
   close(): void;
@@ -53,6 +55,8 @@ const retryAfter = 5;
 
 /** Signals that come within this are one look, milliseconds. */
 const coalesceMilliseconds = 5;
+/** How often everybody looks whatever was signalled: a process that cannot signal writes all the same, milliseconds. */
+const lookEvery = 5_000;
 const rowsAtOnce = 1_000;
 /** Node fires timers beyond this (2^31 − 1 ms) at once. */
 const longestDelay = 2_147_483_647;
@@ -62,6 +66,7 @@ export function createEventWatch({ database, signals, clock, onError }: EventWat
   /** How far the journal was looked at; undefined while nobody watches. */
   let seen: number | undefined;
   let stopListening: (() => void) | undefined;
+  let looks: NodeJS.Timeout | undefined;
   let planned: NodeJS.Timeout | undefined;
   let nextEnd: NodeJS.Timeout | undefined;
   let looking: Promise<void> = Promise.resolve();
@@ -134,6 +139,8 @@ export function createEventWatch({ database, signals, clock, onError }: EventWat
   const forget = () => {
     stopListening?.();
     stopListening = undefined;
+    clearInterval(looks);
+    looks = undefined;
     seen = undefined;
     clearTimeout(nextEnd);
   };
@@ -153,6 +160,7 @@ export function createEventWatch({ database, signals, clock, onError }: EventWat
       };
       viewers.add(viewer);
       stopListening ??= signals.listen(journalSignal, plan);
+      looks ??= setInterval(plan, lookEvery).unref();
       plan();
       return {
         get ended() {
@@ -169,6 +177,12 @@ export function createEventWatch({ database, signals, clock, onError }: EventWat
             });
           }
           viewer.fresh = false;
+        },
+        async judge() {
+          const { sessionId } = viewer;
+          if ((await readSessionEnds(database.db, [sessionId], clock())).has(sessionId)) return;
+          viewer.ended ??= "session";
+          viewer.wake();
         },
         close() {
           viewers.delete(viewer);

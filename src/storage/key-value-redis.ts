@@ -28,7 +28,7 @@ export function createRedisKeyValue(redis: OpenRedis, { clock, prefix }: RedisKe
     try {
       return await shared();
     } catch {
-      // The connection reports its errors itself.
+      // Whether it answers at all is asked of it all the time, and told (redis.ts).
       return await own();
     }
   };

@@ -4,6 +4,9 @@ import { ConcordatError } from "../errors.ts";
 
 /** What a command may take, milliseconds; a request waits for no longer than this. */
 const answerWithin = 1_000;
+/** How often it is asked whether it still takes what is written, and how often how it is set up, milliseconds. */
+const probeEvery = 1_000;
+const settingsEvery = 30_000;
 /** How long a start waits for a Redis that does not answer, milliseconds: it may come up at the same time. */
 const patience = 3_000;
 
@@ -16,13 +19,15 @@ type ConnectionOptions = Pick<
 export interface OpenRedis extends AsyncDisposable {
   /** For commands: they fail at once while there is no connection. */
   readonly client: Redis;
-  /** Whether commands reach it now. */
+  /** Whether it takes what is written: not while it is frozen or full, though the connection stands. */
   isReady(): boolean;
   /** Another connection of the same settings but these, for what blocks or subscribes; closed with this one, like those made from it. */
   connect(options: ConnectionOptions): Redis;
 }
 
 export interface RedisStoreOptions {
+  /** What every key begins with. */
+  readonly prefix?: string;
   /** Told once when it stops answering, or does not answer at first. */
   readonly onAway: (error: Error) => void;
   /** Told once when it answers again. */
@@ -35,14 +40,24 @@ export interface RedisStoreOptions {
  * Connects to Redis; one that does not answer is waited for in the background.
  * @throws {ConcordatError} `redis_evicts` when it answers and would drop keys of its own accord
  */
-export async function openRedis(url: string, { onAway, onBack, onRefused }: RedisStoreOptions): Promise<OpenRedis> {
+export async function openRedis(
+  url: string,
+  { prefix = "", onAway, onBack, onRefused }: RedisStoreOptions,
+): Promise<OpenRedis> {
   const opened: Redis[] = [];
   let away = false;
+  const leave = (error: Error) => {
+    if (!away) onAway(error);
+    away = true;
+  };
+  const comeBack = () => {
+    if (away) onBack();
+    away = false;
+  };
   const own = (client: Redis): Redis => {
     opened.push(client);
     client.on("error", (error) => {
-      if (!away && client.status !== "ready") onAway(error);
-      away ||= client.status !== "ready";
+      if (client.status !== "ready") leave(error);
     });
     const { duplicate } = client;
     // Whoever makes a connection of its own from this one may leave it trying for ever: it is closed here as well.
@@ -50,24 +65,39 @@ export async function openRedis(url: string, { onAway, onBack, onRefused }: Redi
     return client;
   };
   const connect = (options: ConnectionOptions) =>
-    own(new Redis(url, { connectTimeout: 2_000, retryStrategy: waitBeforeRetry, ...options }));
+    own(new Redis(url, { connectTimeout: 2_000, disconnectTimeout: 200, retryStrategy: waitBeforeRetry, ...options }));
   const client = connect({ enableOfflineQueue: false, maxRetriesPerRequest: 1, commandTimeout: answerWithin });
+  const probe = async (): Promise<void> => {
+    if (client.status !== "ready") return;
+    await client.set(`${prefix}probe`, "", "PX", settingsEvery).then(comeBack, leave);
+  };
+  const probing = setInterval(() => void probe(), probeEvery).unref();
+  const examining = setInterval(() => {
+    if (!away && client.status === "ready") requireNoEviction(client).catch(onRefused);
+  }, settingsEvery).unref();
   const close = async () => {
+    clearInterval(probing);
+    clearInterval(examining);
     for (const one of opened) one.disconnect();
   };
   try {
     if (await becomesReady(client)) await requireNoEviction(client);
+    else leave(new Error("Redis did not answer"));
   } catch (error) {
     await close();
     throw error;
   }
   client.on("ready", () => {
-    if (away) onBack();
-    away = false;
+    void probe();
     // It may be another server than before.
     requireNoEviction(client).catch(onRefused);
   });
-  return { client, connect, isReady: () => client.status === "ready", [Symbol.asyncDispose]: close };
+  return {
+    client,
+    connect,
+    isReady: () => !away && client.status === "ready",
+    [Symbol.asyncDispose]: close,
+  };
 }
 
 const waitBeforeRetry = (times: number) => Math.min(100 * times, 1_000);

@@ -27,8 +27,9 @@ const stalledInterval = 2_000;
 const drainDelay = 2;
 /** Times ahead are rounded up to this, so that wakes for nearly the same moment are one job, milliseconds. */
 const grain = 50;
-/** What saying goodbye to a Redis that does not answer may take, milliseconds. */
+/** What saying goodbye to Redis may take, and to one that does not answer, milliseconds. */
 const goodbye = 1_500;
+const goodbyeAway = 200;
 
 interface LaneJob {
   readonly lane: string;
@@ -49,6 +50,7 @@ export function createBullmqScheduler(redis: OpenRedis, options: BullmqScheduler
   const adding = new Set<Promise<unknown>>();
   const draining = new Set<Promise<void>>();
   let worker: Worker<LaneJob> | undefined;
+  let halted = false;
   let closed = false;
 
   const addJob = async (lane: string, delay: number): Promise<void> => {
@@ -86,6 +88,12 @@ export function createBullmqScheduler(redis: OpenRedis, options: BullmqScheduler
     await run.finally(() => draining.delete(run));
   };
 
+  const halt = (): void => {
+    halted = true;
+    alone.halt();
+    void worker?.pause(true).catch(() => {});
+  };
+
   return {
     start(drain) {
       alone.start(drain);
@@ -94,7 +102,8 @@ export function createBullmqScheduler(redis: OpenRedis, options: BullmqScheduler
         async ({ name, data }) => {
           const lane: unknown = data?.lane;
           if (closed || typeof lane !== "string") return;
-          if (name === "wake") wake(lane);
+          // Taken in the moment of the halt: another process drains it.
+          if (name === "wake" || halted) wake(lane);
           else await runDrain(lane, drain);
         },
         {
@@ -115,15 +124,19 @@ export function createBullmqScheduler(redis: OpenRedis, options: BullmqScheduler
       worker.on("error", report);
     },
     wake,
+    insist: (lane) => alone.wake(lane),
+    halt,
     async [Symbol.asyncDispose]() {
+      halt();
       closed = true;
       // A worker that waits for a Redis that is away would wait for ever, with timers that keep the process alive.
-      const answers = await redis.client.ping().catch(() => null);
-      const closing = worker?.close(answers === null);
+      const answers = redis.isReady() && (await redis.client.ping().catch(() => null)) !== null;
+      const patience = answers ? goodbye : goodbyeAway;
+      const closing = worker?.close(!answers);
       await alone[Symbol.asyncDispose]();
       await Promise.all(draining);
-      await within(goodbye, Promise.all([closing, ...adding]));
-      await within(goodbye, queue.close());
+      await within(patience, Promise.all([closing, ...adding]));
+      await within(patience, queue.close());
     },
   };
 }

@@ -26,12 +26,12 @@ export function createTimerScheduler({ clock, onError, concurrency = 16 }: Timer
   const ready = new Set<string>();
   const running = new Set<Promise<void>>();
   let drain: ((lane: string) => Promise<void>) | undefined;
-  let closed = false;
+  let halted = false;
 
   /** Sets the timer for what the lane waits for, or puts it among the ready ones. */
   const plan = (name: string, lane: Lane): void => {
     clearTimeout(lane.timer);
-    if (lane.due === undefined || lane.running || closed || drain === undefined) return;
+    if (lane.due === undefined || lane.running || halted || drain === undefined) return;
     const delay = lane.due - clock().getTime();
     if (delay > 0) {
       lane.timer = setTimeout(() => plan(name, lane), Math.min(delay, longestDelay));
@@ -43,7 +43,7 @@ export function createTimerScheduler({ clock, onError, concurrency = 16 }: Timer
 
   const fill = (): void => {
     for (const name of ready) {
-      if (running.size >= concurrency || closed) return;
+      if (running.size >= concurrency || halted) return;
       ready.delete(name);
       const run: Promise<void> = runDrain(name).finally(() => {
         running.delete(run);
@@ -71,22 +71,29 @@ export function createTimerScheduler({ clock, onError, concurrency = 16 }: Timer
     }
   };
 
+  const wake = (name: string, at = clock()): void => {
+    if (halted) return;
+    const lane = lanes.get(name) ?? { due: undefined, timer: undefined, running: false };
+    lanes.set(name, lane);
+    if (lane.due !== undefined && lane.due <= at.getTime()) return;
+    lane.due = at.getTime();
+    plan(name, lane);
+  };
+  const halt = (): void => {
+    halted = true;
+    for (const lane of lanes.values()) clearTimeout(lane.timer);
+  };
+
   return {
     start(startedDrain) {
       drain = startedDrain;
       for (const [name, lane] of lanes) plan(name, lane);
     },
-    wake(name, at = clock()) {
-      if (closed) return;
-      const lane = lanes.get(name) ?? { due: undefined, timer: undefined, running: false };
-      lanes.set(name, lane);
-      if (lane.due !== undefined && lane.due <= at.getTime()) return;
-      lane.due = at.getTime();
-      plan(name, lane);
-    },
+    wake,
+    insist: (name) => wake(name),
+    halt,
     async [Symbol.asyncDispose]() {
-      closed = true;
-      for (const lane of lanes.values()) clearTimeout(lane.timer);
+      halt();
       await Promise.all(running);
     },
   };

@@ -8,4 +8,8 @@ export interface Scheduler extends AsyncDisposable {
    * time, and a wake while it runs leads to another one afterwards. Disposing waits for drains that run.
    */
   wake(lane: string, at?: Date): void;
+  /** Asks for a drain of `lane` now, in this process, whatever became of wakes: for what should have been drained long ago. */
+  insist(lane: string): void;
+  /** Begins no drain any more in this process, which is about to end; what runs goes on, and wakes are for others. */
+  halt(): void;
 }

@@ -7,13 +7,19 @@ export interface RedisSignalsOptions {
   readonly prefix: string;
 }
 
-/** How often listeners look for themselves while Redis is away, milliseconds. */
+/** How often listeners look for themselves while Redis is away, or what it sends may not arrive, milliseconds. */
 const lookEvery = 1_000;
+/** What an answer on the subscriber's connection may take, milliseconds: one that is dead says nothing of it. */
+const answerWithin = 1_000;
 
 export function createRedisSignals(redis: OpenRedis, { prefix }: RedisSignalsOptions): Signals {
   const local = createLocalSignals();
   const names = new Map<string, number>();
-  const subscriber = redis.connect({ maxRetriesPerRequest: null, autoResubscribe: false });
+  const subscriber = redis.connect({
+    maxRetriesPerRequest: null,
+    autoResubscribe: false,
+    commandTimeout: answerWithin,
+  });
   const tellAll = () => {
     for (const name of names.keys()) local.send(name);
   };
@@ -24,9 +30,16 @@ export function createRedisSignals(redis: OpenRedis, { prefix }: RedisSignalsOpt
   };
   // What was sent while the connection was away is not sent again.
   subscriber.on("ready", () => subscribe([...names.keys()].map((name) => prefix + name)));
-  const looking = setInterval(() => {
-    if (subscriber.status !== "ready") tellAll();
-  }, lookEvery);
+  const look = async () => {
+    if (names.size === 0) return;
+    if (!redis.isReady() || subscriber.status !== "ready") return tellAll();
+    await subscriber.ping().catch(() => {
+      tellAll();
+      // Redis answers, and this connection does not: another one.
+      if (redis.isReady() && subscriber.status === "ready") subscriber.disconnect(true);
+    });
+  };
+  const looking = setInterval(() => void look(), lookEvery);
   looking.unref();
 
   return {

@@ -97,6 +97,36 @@ export function describeScheduler(test: Suite, open: OpenScheduler): void {
     assert.is(drains.lanes.filter((lane) => lane === "a").length, 2);
   });
 
+  test("drains at once what is insisted on", async () => {
+    await using scheduler = await open(rethrow);
+    const drains = record();
+    scheduler.start(drains.drain);
+    scheduler.wake("a", new Date(Date.now() + 3_600_000));
+    scheduler.insist("a");
+    await drains.count(1);
+  });
+
+  test("begins no drain once it is halted; what runs goes on", async () => {
+    const scheduler = await open(rethrow);
+    const gate = createGate();
+    let finished = false;
+    const drains = record(async () => {
+      await gate.opened;
+      finished = true;
+    });
+    scheduler.start(drains.drain);
+    scheduler.wake("a");
+    await drains.count(1);
+    scheduler.halt();
+    scheduler.wake("a");
+    scheduler.wake("b");
+    scheduler.insist("c");
+    gate.open();
+    await scheduler[Symbol.asyncDispose]();
+    assert.is(finished, true);
+    assert.equal(drains.lanes, ["a"]);
+  });
+
   test("runs lanes side by side", async () => {
     await using scheduler = await open(rethrow);
     const gate = createGate();

@@ -1,10 +1,12 @@
 // time limit: 180 s
+import { connect } from "node:net";
 import { Redis } from "ioredis";
 import * as assert from "uvu/assert";
 import { type Cluster, type ClusterProcess, startCluster } from "../harness/cluster.ts";
+import { openEventStream } from "../harness/event-stream.ts";
 import { makePeers, settle, startNode, type TestNode } from "../harness/node.ts";
 import { joinPlatform, sealProject, type TestPlatform, untilKnown } from "../harness/platform.ts";
-import type { Json } from "../harness/rest.ts";
+import { type Json, logIn } from "../harness/rest.ts";
 import { freshDatabaseUrl, noPostgres, noRedis, redisSettings } from "../harness/servers.ts";
 import { skipSuite, suite } from "../harness/suite.ts";
 import { until } from "../harness/until.ts";
@@ -151,11 +153,39 @@ test("a job that nobody of the node made does no harm", async () => {
   await assertOnce(sent);
 });
 
-test("all end in time when they are told to, also while Redis does not answer", async () => {
+test("with Redis frozen it says so, and no stream tells anything after its session has ended at another process", async () => {
+  const [one, two] = only("web") as [ClusterProcess, ClusterProcess];
+  const guest = await joinPlatform(cluster, "guest");
+  const rest = await logIn(one.address, "guest", guest.accessKey);
+  await using stream = await openEventStream(two.address, rest);
   cluster.redis.freeze();
+  await rest.ok("POST", "/auth/logout", {});
+  const object = await sealProject(ouest, { code: "FROZEN", grants: [{ to: guest }] });
+  await ouest.rest.ok("POST", "/projects", { object });
+  await until("the stream ends", () => stream.ended);
+  assert.equal(stream.events, []);
+  await until("it says so", async () => (await readiness(two)).body.redis === "unreachable");
+  const sent = [await share(ouest, sud)];
+  await untilSeen(sud, sent);
+  cluster.redis.thaw();
+  await until("it is back", async () => (await readiness(two)).body.redis === "ok");
+  await assertOnce(sent);
+});
+
+test("all end in time when they are told to, also while Redis does not answer and a request does not end", async () => {
+  cluster.redis.freeze();
+  const sockets = only("web").map(({ address }) => {
+    const socket = connect(Number(new URL(address).port), "127.0.0.1");
+    socket.on("error", () => {});
+    socket.write(
+      "POST /inbox HTTP/1.1\r\nHost: x\r\nContent-Type: application/activity+json\r\nContent-Length: 9\r\n\r\n",
+    );
+    return socket;
+  });
   const began = Date.now();
   await cluster.stop();
   assert.ok(Date.now() - began < 10_000);
+  for (const socket of sockets) socket.destroy();
   cluster.redis.thaw();
   await cluster.start();
   await untilSeen(sud, [await share(ouest, sud)]);

@@ -60,7 +60,7 @@ for (const [difference, seconds] of [
   test(`a worker whose clock is ${difference} does not take a lane that is held`, async () => {
     assert.is(await take(ours, "ours", ahead(0)), true);
     assert.is(await take(theirs, "theirs", ahead(seconds)), false);
-    await sweepLanes({ database: theirs, wake: () => {}, clock: ahead(seconds) });
+    await sweepLanes({ database: theirs, wake: () => {}, insist: () => {}, clock: ahead(seconds) });
     assert.is(await take(theirs, "theirs", ahead(seconds)), false, "after it has swept");
     assert.is(await renewLease(ours.db, { peerId, worker: "ours" }), true);
   });
@@ -86,7 +86,7 @@ for (const [difference, seconds] of [
     const clock = ahead(seconds);
     const before = clock().getTime();
     const woken = new Map<string, Date | undefined>();
-    await sweepLanes({ database: theirs, wake: (lane, at) => woken.set(lane, at), clock });
+    await sweepLanes({ database: theirs, wake: (lane, at) => woken.set(lane, at), insist: () => {}, clock });
     const at = woken.get(peerId)?.getTime() ?? 0;
     assert.ok(at > before && at <= clock().getTime() + 6_000, `${at - before} ms`);
   });

@@ -61,7 +61,12 @@ async function nextIn({ attempts, createdAt, ownTime, lane }: Situation): Promis
   });
   if (lane !== undefined) await database.db.insert(lanes).values({ peerId, failures: 1, nextAttemptAt: lane });
   const woken = new Map<string, Date | undefined>();
-  await sweepLanes({ database, wake: (peer, at) => woken.set(peer, at), clock: () => now });
+  await sweepLanes({
+    database,
+    wake: (peer, at) => woken.set(peer, at),
+    insist: (peer) => woken.set(peer, now),
+    clock: () => now,
+  });
   const said = [
     (await getPeer(database.db, system, peerId)).lane.next_attempt_at,
     (await getDelivery(database.db, system, id)).next_attempt_at,

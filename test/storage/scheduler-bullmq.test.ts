@@ -119,6 +119,50 @@ test("drains again after everything in Redis was lost", async () => {
   await until("another drain", async () => drained.length === 2);
 });
 
+test("drains what is insisted on whatever a forged job stands in the way of", async () => {
+  const below = nextPrefix();
+  await using scheduler = await openScheduler(url, below, ignore);
+  await using connection = await openRedis(url, quiet);
+  const queue = new Queue("lanes", { connection: connection.client, prefix: `${below}jobs` });
+  await queue.add("drain", { lane: "a" }, { delay: 3_600_000, deduplication: { id: "a", keepLastIfActive: true } });
+  const drained: string[] = [];
+  scheduler.start(async (lane) => void drained.push(lane));
+  scheduler.wake("a");
+  scheduler.insist("a");
+  await until("a drain", async () => drained.length > 0);
+  await queue.close();
+});
+
+test("leaves a lane that is woken after the halt to another process", async () => {
+  const below = nextPrefix();
+  const drained: string[] = [];
+  await using ending = await openScheduler(url, below, ignore);
+  ending.start(async (lane) => void drained.push(`ending ${lane}`));
+  ending.halt();
+  ending.wake("a");
+  await using staying = await openScheduler(url, below, ignore);
+  staying.start(async (lane) => void drained.push(`staying ${lane}`));
+  await until("a drain", async () => drained.length > 0);
+  assert.equal(drained, ["staying a"]);
+});
+
+test("says that Redis is away when it is frozen, though its connection stands, and that it is back", async () => {
+  await using proxy = await startTcpProxy(new URL(url), 6379);
+  const told: string[] = [];
+  await using connection = await openRedis(proxy.url, {
+    prefix: nextPrefix(),
+    onAway: () => told.push("away"),
+    onBack: () => told.push("back"),
+    onRefused: () => {},
+  });
+  assert.is(connection.isReady(), true);
+  proxy.freeze();
+  await until("the freeze to be seen", async () => !connection.isReady());
+  proxy.thaw();
+  await until("the thaw to be seen", async () => connection.isReady());
+  assert.equal(told, ["away", "back"]);
+});
+
 test("does nothing for a forged job that names no lane", async () => {
   const below = nextPrefix();
   const errors: unknown[] = [];

@@ -51,6 +51,13 @@ export function eventRoutes({ database, eventWatch }: HttpDependencies): readonl
     }),
   ];
 
+  /** What is new; judged afterwards, by the database: what is sent then was still the caller's to see. */
+  async function listFor(view: EventView, caller: AdministratorCaller | PlatformCaller, after: number) {
+    const items = await listEvents(database.db, caller, { after, limit: pageSize });
+    await view.judge();
+    return items;
+  }
+
   async function waitForEvents(
     view: EventView,
     caller: AdministratorCaller | PlatformCaller,
@@ -60,7 +67,7 @@ export function eventRoutes({ database, eventWatch }: HttpDependencies): readonl
     const end = performance.now() + seconds * 1000;
     for (;;) {
       await view.wait(0);
-      const items = await listEvents(database.db, caller, { after, limit: pageSize });
+      const items = await listFor(view, caller, after);
       if (view.ended === "session") throw new Problem("unauthenticated", "The session has ended; log in again.");
       if (view.ended) return [];
       const left = end - performance.now();
@@ -77,8 +84,7 @@ export function eventRoutes({ database, eventWatch }: HttpDependencies): readonl
     try {
       yield `retry: ${reconnect}\n\n`;
       for (let after = from; !view.ended; ) {
-        const items = await listEvents(database.db, caller, { after, limit: pageSize });
-        // Looked at last: what is sent now was still the caller's to see.
+        const items = await listFor(view, caller, after);
         if (view.ended) return;
         for (const event of items) yield `id: ${event.id}\nevent: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`;
         after = items.at(-1)?.id ?? after;
