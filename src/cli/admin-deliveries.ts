@@ -38,10 +38,20 @@ export function addDeliveryCommands(admin: Command, context: CliContext): void {
           { title: "type", value: (row) => row.type },
           { title: "state", value: (row) => row.state, whole: true },
           { title: "tries", value: (row) => row.attempts },
+          { title: "next try", value: (row) => row.next_attempt_at, whole: true },
           { title: "last error", value: errorOf },
         ],
         "There are no deliveries.",
       );
+    });
+
+  addCommand(deliveries, "show", "one delivery, with its last error")
+    .argument("<id>", "the delivery's id")
+    .option(...originOption)
+    .action(async (id: string, options: { origin?: string }) => {
+      const client = await openAdmin(context, options.origin);
+      const delivery = (await client.request("GET", `/deliveries/${encodeURIComponent(id)}`)) as JsonObject;
+      output.record(delivery, fieldsOf(delivery));
     });
 
   addVerb("retry", "try a dead or waiting delivery now", "is due now");
@@ -57,6 +67,21 @@ export function addDeliveryCommands(admin: Command, context: CliContext): void {
         output.done(await client.request("POST", path, { body: {} }), `The delivery ${id} ${result}.`);
       });
   }
+}
+
+function fieldsOf(delivery: JsonObject): readonly (readonly [string, unknown])[] {
+  const error = delivery.last_error as { readonly status: number | null; readonly at: string } | null;
+  return [
+    ["activity", delivery.activity],
+    ["type", delivery.type],
+    ["peer", delivery.peer],
+    ["state", delivery.state],
+    ["tries", delivery.attempts],
+    ["next try", delivery.next_attempt_at],
+    ["last error", error && `${errorOf(delivery)} (${error.status ?? "no answer"}) at ${error.at}`],
+    ["delivered", delivery.delivered_at],
+    ["receipt", delivery.receipt ? "held" : "none"],
+  ];
 }
 
 function errorOf(delivery: JsonObject): string | null {

@@ -16,6 +16,7 @@ export interface LaneReading {
     readonly dead: number;
     readonly oldest_at: string | null;
     readonly next_attempt_at: string | null;
+    readonly last_error: { readonly status: number | null } | null;
   };
 }
 
@@ -57,6 +58,16 @@ export function createMetrics(sources: MetricsSources): Metrics {
     oldest: gauge("lane_oldest_age_seconds", "Age of the oldest activity that waits for this peer", ["peer"]),
     backOff: gauge("lane_back_off_seconds", "Time until this peer, which failed, is tried again", ["peer"]),
   };
+  const state = gauge("lane_state", "1 for the state of the lane to this peer: idle, active, backing_off, held", [
+    "peer",
+    "state",
+  ]);
+  const lastError = gauge(
+    "lane_last_error_status",
+    "HTTP status of the last failure of the lane to this peer, 0 where it gave no answer; absent when there is none",
+    ["peer"],
+  );
+  const ofLanes = [...Object.values(lanes), state, lastError];
   gauge("info", "The program", ["version", "role"]).set(about, 1);
   const redis = redisReady && gauge("redis_up", "1 when Redis answers");
 
@@ -64,9 +75,11 @@ export function createMetrics(sources: MetricsSources): Metrics {
     const [readings, rows] = await Promise.all([sources.readLanes(), sources.countUnnumbered()]);
     const now = sources.clock().getTime();
     unnumbered.set(rows);
-    for (const one of Object.values(lanes)) one.reset();
+    for (const one of ofLanes) one.reset();
     for (const { origin: peer, lane } of readings) {
       const seconds = (instant: string | null) => (instant === null ? 0 : (Date.parse(instant) - now) / 1000);
+      state.set({ peer, state: lane.state }, 1);
+      if (lane.last_error) lastError.set({ peer }, lane.last_error.status ?? 0);
       lanes.depth.set({ peer }, lane.depth);
       lanes.dead.set({ peer }, lane.dead);
       lanes.oldest.set({ peer }, Math.max(0, -seconds(lane.oldest_at)));
@@ -85,7 +98,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
       } catch {
         database.set(0);
         unnumbered.remove();
-        for (const one of Object.values(lanes)) one.reset();
+        for (const one of ofLanes) one.reset();
       }
       return await registry.metrics();
     },

@@ -302,6 +302,8 @@ test("the sender holds receipts, the administrator sees deliveries and an unbrok
   assert.ok((await lyon.admin.list("/receipts?direction=out")).some(({ object }) => object === project.uri));
   const deliveries = await rows("admin-ouest", "admin", "deliveries", "list", "--state", "delivered");
   assert.ok(deliveries.length >= receipts.length);
+  const delivery = await result("admin-ouest", "admin", "deliveries", "show", String(deliveries[0]?.id));
+  assert.equal(delivery, deliveries[0]);
   const verdict = await result("admin-ouest", "admin", "audit", "verify");
   assert.is(verdict.verified, true);
   const audit = await rows("admin-ouest", "admin", "audit", "list", "--limit", "200");

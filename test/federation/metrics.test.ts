@@ -65,13 +65,18 @@ test("tell of a lane that backs off, until its peer is back", async () => {
   const series = await scrape();
   assert.is(series.get(`concordat_lane_depth${labels}`), 1);
   assert.is(series.get(`concordat_lane_dead${labels}`), 0);
+  assert.is(series.get(`concordat_lane_state{peer="${lyon.origin}",state="backing_off"}`), 1);
+  assert.is(series.get(`concordat_lane_last_error_status${labels}`), 0, "it gives no answer");
   assert.ok(Number(series.get(`concordat_lane_oldest_age_seconds${labels}`)) > 0);
   assert.ok(Number(series.get('concordat_delivery_attempts_total{outcome="peer"}')) > 0);
   await lyon.start();
   const [waiting] = await ouest.admin.list("/deliveries?state=queued");
   if (waiting !== undefined) await ouest.admin.call("POST", `/deliveries/${String(waiting.id)}/retry`, {});
   await settle(ouest);
-  assert.is((await scrape()).get(`concordat_lane_depth${labels}`), 0);
+  const after = await scrape();
+  assert.is(after.get(`concordat_lane_depth${labels}`), 0);
+  assert.is(after.get(`concordat_lane_state{peer="${lyon.origin}",state="idle"}`), 1);
+  assert.is(after.get(`concordat_lane_last_error_status${labels}`), undefined);
 });
 
 test("name no stranger, whoever asks to become a peer", async () => {
