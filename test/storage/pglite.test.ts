@@ -1,7 +1,9 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
+import fs from "node:fs";
 import { mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { syncBuiltinESMExports } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -103,6 +105,32 @@ test("flushes: fsync is on, by a method that reaches the disk", async () => {
     .select({ fsync: sql`current_setting('fsync')`, method: sql`current_setting('wal_sync_method')` })
     .from(sql`(values (1)) as one`);
   assert.equal(settings, { fsync: "on", method: "fsync" });
+});
+
+test("has flushed each commit to the disk by the time that it is acknowledged", async () => {
+  await using database = await openDatabase({ dataDir: join(root, "flushed") });
+  const { fsyncSync } = fs;
+  let flushes = 0;
+  fs.fsyncSync = (file) => {
+    flushes += 1;
+    fsyncSync(file);
+  };
+  syncBuiltinESMExports();
+  try {
+    for (let at = 0; at < 5; at += 1) {
+      const before = flushes;
+      await database.transaction((tx) =>
+        tx.insert(roles).values({ id: randomUUID(), name: `flushed ${at}`, permissions: [] }),
+      );
+      assert.ok(flushes > before, `commit ${at}`);
+    }
+    const before = flushes;
+    await database.db.select().from(roles);
+    assert.is(flushes, before, "a read flushes nothing");
+  } finally {
+    fs.fsyncSync = fsyncSync;
+    syncBuiltinESMExports();
+  }
 });
 
 test("starts after a first start that was killed while it unpacked the seed", async () => {
