@@ -117,18 +117,20 @@ test("keeps a second node from the database of a first", async () => {
   assert.is((await fetch(`${node.origin}/ready`)).status, 200);
 });
 
+/** The claim, here: locks of every database of the server are listed, and others run tests beside this one. */
+const ofThisDatabase = `locktype = 'advisory' and objid = 2933333959
+  and database = (select oid from pg_database where datname = current_database())`;
+
 test("ends a node whose database another process took", async () => {
   await using node = await startNode({ store: "postgres", child: true });
   const other = new pg.Client({ connectionString: node.databaseUrl });
   await other.connect();
   try {
-    const [holder] = await node.query(
-      "select pid from pg_locks where locktype = 'advisory' and granted and objid = 2933333959",
-    );
+    const [holder] = await node.query(`select pid from pg_locks where ${ofThisDatabase} and granted`);
     // Whoever waits for the lock gets it before the node can connect again.
     const taken = other.query("select pg_advisory_lock(7228301255)");
     await until("the other process waits for the lock", async () => {
-      const waiting = await node.query("select pid from pg_locks where not granted and objid = 2933333959");
+      const waiting = await node.query(`select pid from pg_locks where ${ofThisDatabase} and not granted`);
       return waiting.length > 0;
     });
     await node.query(`select pg_terminate_backend(${Number(holder?.pid)})`);
