@@ -50,7 +50,8 @@ async function holdSessions() {
   return {
     untilAwaited: () =>
       until("somebody asks whose sessions have ended", async () => {
-        const waiting = "select from pg_locks where not granted and relation = 'sessions'::regclass";
+        const waiting = `select from pg_locks where not granted and relation = 'sessions'::regclass
+          and database = (select oid from pg_database where datname = current_database())`;
         return (await holder.query(waiting)).rowCount === 1;
       }),
     letGo: async () => {
