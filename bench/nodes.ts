@@ -1,6 +1,7 @@
 /** Nodes to measure: in processes of their own, as an operator runs them, with a scripted peer that may send without end. */
 import { join } from "node:path";
-import { findPeer, freePort, openProcess, type Running, startNode, type TestNode } from "../test/harness/node.ts";
+import { freePort } from "../test/harness/free-port.ts";
+import { findPeer, openProcess, type Running, startNode, type TestNode } from "../test/harness/node.ts";
 import { approveScripted, type ScriptedPeer } from "../test/harness/peer.ts";
 import { redisSettings } from "../test/harness/servers.ts";
 import { type Profile, storeOf } from "./figure.ts";

@@ -1,5 +1,6 @@
 import * as assert from "uvu/assert";
-import { findPeer, freePort, makePeers, settle, startNode, type TestNode } from "../harness/node.ts";
+import { freePort } from "../harness/free-port.ts";
+import { findPeer, makePeers, settle, startNode, type TestNode } from "../harness/node.ts";
 import { joinPlatform, sealProject, type TestPlatform, untilKnown } from "../harness/platform.ts";
 import { freshDatabaseUrl } from "../harness/servers.ts";
 import { suite } from "../harness/suite.ts";

@@ -5,7 +5,7 @@ import * as assert from "uvu/assert";
 import { readConfig } from "../../src/config.ts";
 import { exportNodeKeys, makeNodeKeys } from "../../src/identity/node-keys.ts";
 import { createNode } from "../../src/node.ts";
-import { freePort } from "../harness/node.ts";
+import { freePort } from "../harness/free-port.ts";
 import { logIn } from "../harness/rest.ts";
 import { freshDatabaseUrl, noPostgres, noRedis, redisSettings } from "../harness/servers.ts";
 import { skipSuite, suite } from "../harness/suite.ts";

@@ -1,10 +1,10 @@
 // time limit: 240 s
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as assert from "uvu/assert";
+import { freePort } from "../harness/free-port.ts";
 import { suite } from "../harness/suite.ts";
 import { until } from "../harness/until.ts";
 
@@ -41,15 +41,6 @@ test.after(async () => {
   await Promise.all(nodes.map(end));
   await rm(directory, { recursive: true, maxRetries: 3 });
 });
-
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === "object" && address !== null ? address.port : 0));
-    });
-  });
-}
 
 function end(node: ChildProcess): Promise<void> {
   if (node.pid === undefined || node.exitCode !== null) return Promise.resolve();

@@ -1,6 +1,7 @@
 /** A node on the server profile: two web and two worker processes, a balancer before them, links to both stores. */
 import { connect, createServer, type Server } from "node:net";
-import { type Base, freePort, openProcess, type Running, startNode, type TestNode } from "./node.ts";
+import { freePort } from "./free-port.ts";
+import { type Base, openProcess, type Running, startNode, type TestNode } from "./node.ts";
 import { deleteRedisKeys } from "./redis-wire.ts";
 import { freshDatabaseUrl, redisSettings } from "./servers.ts";
 import { startTcpProxy, type TcpProxy } from "./tcp-proxy.ts";

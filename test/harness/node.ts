@@ -1,6 +1,5 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
-import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Writable } from "node:stream";
@@ -10,6 +9,7 @@ import { readConfig } from "../../src/config.ts";
 import { createNode } from "../../src/node.ts";
 import { openPglite } from "../../src/storage/pglite.ts";
 import { createLog } from "../../src/telemetry/log.ts";
+import { freePort } from "./free-port.ts";
 import { createRest, type Json, logIn, type Rest } from "./rest.ts";
 import { freshDatabaseUrl } from "./servers.ts";
 import { until } from "./until.ts";
@@ -235,15 +235,6 @@ export async function openProcess(base: Base, address: string): Promise<Running>
 }
 
 const hasEnded = (child: ChildProcess) => child.exitCode !== null || child.signalCode !== null;
-
-/** A port of loopback that nobody listens on now. */
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 /** Makes two nodes peers of each other: `asking` requests, `asked` opens and approves. */
 export async function makePeers(asking: TestNode, asked: TestNode): Promise<void> {
