@@ -64,4 +64,38 @@ test("gives containers no secret that it does not declare, and no other setting 
   assert.equal([...settings].sort(), shared.sort());
 });
 
+/** The lines of each service, those of the block that it takes over among them. */
+function services(): ReadonlyMap<string, string> {
+  const [, node = ""] = /^x-node: &node\n((?: {2}.*\n)+)/m.exec(text) ?? [];
+  const [, block = ""] = /^services:\n((?:(?: {2}.*)?\n)+)/m.exec(text) ?? [];
+  const found = block.matchAll(/^ {2}(\w+):\n((?: {4}.*\n)+)/gm);
+  return new Map(
+    [...found].map(([, name = "", lines = ""]) => {
+      const own = lines.replaceAll(/^ {2}/gm, "");
+      return [name, own.includes("<<: *node\n") ? node + own : own];
+    }),
+  );
+}
+
+test("has no service as root, with capabilities that it does not need, on a disk that it may write to, or unwatched", () => {
+  const all = services();
+  assert.equal([...all.keys()].sort(), ["postgres", "proxy", "redis", "web", "worker"]);
+  const image = readFileSync(join(process.cwd(), "Dockerfile"), "utf8");
+  const userOfImage = /^USER (.*)$/m.exec(image.slice(image.lastIndexOf("\nFROM ")))?.[1];
+  for (const [name, lines] of all) {
+    const user = lines.includes("  build: .\n") ? userOfImage : /^ {2}user: "?([^"\n]*)"?$/m.exec(lines)?.[1];
+    assert.match(user ?? "", /^(?!root|0\b)./, `the user of ${name}`);
+    for (const rule of [
+      /^ {2}read_only: true$/m,
+      /^ {2}cap_drop: \[ALL\]$/m,
+      /^ {2}security_opt: \["no-new-privileges:true"\]$/m,
+      /^ {2}healthcheck:\n {4}test:/m,
+      /^ {2}restart: unless-stopped$/m,
+    ]) {
+      assert.match(lines, rule, name);
+    }
+    assert.is(/^ {2}cap_add:/m.test(lines), name === "proxy", `capabilities of ${name}`);
+  }
+});
+
 test.run();
