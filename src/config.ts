@@ -33,8 +33,15 @@ export interface Config {
   readonly clockSkewSeconds: number;
   readonly deliveryRetryBaseMs: number;
   readonly deliveryRetryCapMs: number;
-  /** Where metrics are given out, on the host of `listen`. */
-  readonly metricsPort?: number;
+  /** Where metrics are given out. */
+  readonly metrics?: MetricsPlace;
+}
+
+export interface MetricsPlace {
+  readonly host: string;
+  readonly port: number;
+  /** Which one says so. */
+  readonly setting: string;
 }
 
 /** What a process does: answer requests, deliver, or both. */
@@ -74,6 +81,7 @@ export const settingNames = [
   "DELIVERY_RETRY_BASE_MS",
   "DELIVERY_RETRY_CAP_MS",
   "METRICS_PORT",
+  "METRICS_LISTEN",
 ] as const;
 type SettingName = (typeof settingNames)[number];
 
@@ -102,10 +110,22 @@ export function readConfig(environment: Environment = process.env, { cwd = proce
     return (value === undefined ? {} : { [key]: value }) as { readonly [P in K]?: string };
   };
   const origin = read("ORIGIN", parseOrigin, "http://localhost:8000");
-  const metricsPort = read<number | undefined>("METRICS_PORT", parseInteger(1, 65_535), undefined);
+  const listen = read("LISTEN", parseListen, { host: "127.0.0.1", port: 8000 });
+  const metricsPort = read<MetricsPlace | undefined>(
+    "METRICS_PORT",
+    (text, setting) => ({ host: listen.host, port: parseInteger(1, 65_535)(text, setting), setting }),
+    undefined,
+  );
+  const metrics = read("METRICS_LISTEN", (text, setting) => ({ ...parseListen(text, setting), setting }), metricsPort);
+  if (metricsPort !== undefined && metrics !== metricsPort) {
+    throw new ConfigError(
+      "CONCORDAT_METRICS_PORT",
+      "is given beside CONCORDAT_METRICS_LISTEN, which has a port: keep one.",
+    );
+  }
   const config: Config = {
     origin,
-    listen: read("LISTEN", parseListen, { host: "127.0.0.1", port: 8000 }),
+    listen,
     dataDir: resolve(cwd, read("DATA_DIR", parseText, "./data")),
     ...optional("nodeKeys", "NODE_KEYS", parseText),
     ...optional("databaseUrl", "DATABASE_URL", parseDatabaseUrl),
@@ -124,7 +144,7 @@ export function readConfig(environment: Environment = process.env, { cwd = proce
     clockSkewSeconds: read("CLOCK_SKEW_SECONDS", parseInteger(1, 3600), 300),
     deliveryRetryBaseMs: read("DELIVERY_RETRY_BASE_MS", parseInteger(1, 86_400_000), 30_000),
     deliveryRetryCapMs: read("DELIVERY_RETRY_CAP_MS", parseInteger(1, 86_400_000), 28_800_000),
-    ...(metricsPort === undefined ? {} : { metricsPort }),
+    ...(metrics === undefined ? {} : { metrics }),
   };
   refuseContradictions(config);
   for (const part of Object.values(config)) Object.freeze(part);
@@ -245,8 +265,8 @@ function refuseContradictions(config: Config): void {
       `${config.role} needs CONCORDAT_DATABASE_URL and CONCORDAT_REDIS_URL: without them one process does all.`,
     );
   }
-  if (config.metricsPort === config.listen.port) {
-    throw new ConfigError("CONCORDAT_METRICS_PORT", "is that of CONCORDAT_LISTEN: metrics need a port of their own.");
+  if (config.metrics?.port === config.listen.port) {
+    throw new ConfigError(config.metrics.setting, "has the port of CONCORDAT_LISTEN: metrics need one of their own.");
   }
   if (config.deliveryRetryCapMs < config.deliveryRetryBaseMs) {
     throw new ConfigError("CONCORDAT_DELIVERY_RETRY_CAP_MS", "is below CONCORDAT_DELIVERY_RETRY_BASE_MS.");

@@ -194,15 +194,13 @@ async function startNode(
   return { origin, address, log, firstPassword, close: closeOpened, [Symbol.asyncDispose]: closeOpened };
 }
 
-function listenPlaces({ listen, metricsPort: port }: Config): {
+function listenPlaces({ listen, metrics }: Config): {
   readonly node: ListenPlace;
   readonly metrics?: ListenPlace;
 } {
   return {
     node: { ...listen, setting: "CONCORDAT_LISTEN" },
-    ...(port === undefined
-      ? {}
-      : { metrics: { host: listen.host, port, setting: "CONCORDAT_METRICS_PORT", grace: 0 } }),
+    ...(metrics === undefined ? {} : { metrics: { ...metrics, grace: 0 } }),
   };
 }
 

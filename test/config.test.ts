@@ -240,9 +240,18 @@ test("takes plain HTTP on loopback, and elsewhere only under the development set
 });
 
 test("takes a port for metrics, which is not the one of the node", () => {
-  assert.is(read({ METRICS_PORT: "9000" }).metricsPort, 9000);
+  const { host, port } = read({ METRICS_PORT: "9000", LISTEN: "10.0.0.1:8000" }).metrics ?? {};
+  assert.equal({ host, port }, { host: "10.0.0.1", port: 9000 }, "on the node's host");
   assertRefused({ METRICS_PORT: "0" }, "METRICS_PORT", /from 1 to 65535/);
   assertRefused({ METRICS_PORT: "8000" }, "METRICS_PORT", /CONCORDAT_LISTEN/);
+});
+
+test("takes a host for metrics, which need not be the one of the node", () => {
+  const { host, port } = read({ METRICS_LISTEN: "[::1]:9000", LISTEN: "0.0.0.0:8000" }).metrics ?? {};
+  assert.equal({ host, port }, { host: "::1", port: 9000 });
+  assertRefused({ METRICS_LISTEN: "9000" }, "METRICS_LISTEN", /host:port/);
+  assertRefused({ METRICS_LISTEN: "127.0.0.1:8000" }, "METRICS_LISTEN", /CONCORDAT_LISTEN/);
+  assertRefused({ METRICS_LISTEN: "127.0.0.1:9000", METRICS_PORT: "9000" }, "METRICS_PORT", /keep one/);
 });
 
 test("reads .env in the working directory; the environment overrides it", () => {

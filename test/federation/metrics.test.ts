@@ -11,15 +11,22 @@ const test = suite("metrics");
 const store = (await freshDatabaseUrl()) === undefined ? "pglite" : "postgres";
 
 let port: number;
+/** Of the whole of 127/8, which is loopback, the node has one address; here metrics have another. */
+const elsewhere = "127.0.0.2";
+let portElsewhere: number;
 let ouest: TestNode;
 let lyon: TestNode;
 let owner: TestPlatform;
 let hcl: TestPlatform;
 
 test.before(async () => {
-  port = await freePort();
+  [port, portElsewhere] = await Promise.all([freePort(), freePort()]);
   const environment = { CONCORDAT_METRICS_PORT: String(port), CONCORDAT_DELIVERY_RETRY_CAP_MS: "60000" };
-  [ouest, lyon] = await Promise.all([startNode({ store, environment }), startNode({ store })]);
+  const environmentOfLyon = { CONCORDAT_METRICS_LISTEN: `${elsewhere}:${portElsewhere}` };
+  [ouest, lyon] = await Promise.all([
+    startNode({ store, environment }),
+    startNode({ store, environment: environmentOfLyon }),
+  ]);
   await makePeers(ouest, lyon);
   owner = await joinPlatform(ouest, "rennes");
   hcl = await joinPlatform(lyon, "hcl");
@@ -89,6 +96,12 @@ test("name no stranger, whoever asks to become a peer", async () => {
   } finally {
     await stranger[Symbol.asyncDispose]();
   }
+});
+
+test("are given out on another host than the node's where the settings say so, and there alone", async () => {
+  assert.is((await fetch(`http://${elsewhere}:${portElsewhere}/metrics`)).status, 200);
+  const refused = await fetch(`http://127.0.0.1:${portElsewhere}/metrics`).catch((error: Error) => error);
+  assert.instance(refused, Error);
 });
 
 test("are given out on their own port alone, and end with the node", async () => {
