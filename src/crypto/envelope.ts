@@ -184,10 +184,8 @@ async function decrypt(sealed: JsonObject, index: number, privateJwk: PrivateJwk
   if (recipient === undefined || header === undefined || aad === undefined || iv === undefined) return null;
   if (ciphertext === undefined || tag === undefined || decodeBase64url(aad) === null) return null;
   try {
-    const { kty, crv, x, d } = privateJwk;
-    const key = await importJWK({ kty, crv, x, d }, suite.encryption.alg);
     const jwe = { protected: header, aad, iv, ciphertext, tag, recipients: [recipient] };
-    const { plaintext } = await generalDecrypt(jwe, key, {
+    const { plaintext } = await generalDecrypt(jwe, privateJwk, {
       keyManagementAlgorithms: [suite.encryption.alg],
       contentEncryptionAlgorithms: [suite.encryption.enc],
     });

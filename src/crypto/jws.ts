@@ -100,24 +100,19 @@ export interface SigningKey {
   readonly privateJwk: PrivateJwk;
 }
 
-/** Importing a key costs more than signing with it. */
-const signingKeys = new WeakMap<PrivateJwk, ReturnType<typeof importJWK>>();
-
-async function importSigningKey({ privateJwk }: SigningKey) {
+/** The JWK as it is: jose imports each object once, which costs more than signing with it. */
+function signingJwk({ privateJwk }: SigningKey): PrivateJwk {
   if (privateJwk.crv !== suite.signature.crv) {
     throw new ConcordatError("jwk", `Only ${suite.signature.crv} keys sign; the key given is ${privateJwk.crv}.`);
   }
-  const { kty, crv, x, d } = privateJwk;
-  const key = signingKeys.get(privateJwk) ?? importJWK({ kty, crv, x, d }, suite.signature.alg);
-  signingKeys.set(privateJwk, key);
-  return await key;
+  return privateJwk;
 }
 
 /** A compact JWS over `payload` with exactly `alg`, `typ` and `kid` in its header. */
 export async function signCompact(payload: JsonObject, typ: string, key: SigningKey): Promise<string> {
   return new CompactSign(new TextEncoder().encode(JSON.stringify(payload)))
     .setProtectedHeader({ alg: suite.signature.alg, typ, kid: key.kid })
-    .sign(await importSigningKey(key));
+    .sign(signingJwk(key));
 }
 
 /** One signature of a general JWS over payload octets; `jwk` goes into the protected header where it is given. */
@@ -128,7 +123,7 @@ export async function signGeneralPart(
   jwk?: PublicJwk,
 ): Promise<{ readonly protected: string; readonly signature: string }> {
   const header = { alg: suite.signature.alg, typ, kid: key.kid, ...(jwk === undefined ? {} : { jwk: { ...jwk } }) };
-  const signed = await new FlattenedSign(octets).setProtectedHeader(header).sign(await importSigningKey(key));
+  const signed = await new FlattenedSign(octets).setProtectedHeader(header).sign(signingJwk(key));
   if (signed.protected === undefined) throw new ConcordatError("jws", "The signature has no protected header.");
   return { protected: signed.protected, signature: signed.signature };
 }

@@ -1,6 +1,6 @@
 /** Access tokens of the REST API: JWTs of at most 15 minutes, signed by the node (docs/protocol.md, "Platform and administrator API"). */
 
-import { importJWK, jwtVerify, SignJWT } from "jose";
+import { jwtVerify, SignJWT } from "jose";
 import { limits } from "../protocol/limits.ts";
 import type { NodeKeys } from "./node-keys.ts";
 
@@ -25,7 +25,7 @@ export async function signAccessToken(
     .setSubject(token.subject)
     .setIssuedAt(issued)
     .setExpirationTime(issued + token.seconds)
-    .sign(await importJWK({ ...ed25519.privateJwk }, algorithm));
+    .sign(ed25519.privateJwk);
 }
 
 /** The session that a token names, or null when it is not one of ours or is over. */
@@ -34,7 +34,7 @@ export async function verifyAccessToken(
   { keys, origin, now }: { readonly keys: NodeKeys; readonly origin: string; readonly now: Date },
 ): Promise<AccessToken | null> {
   try {
-    const { payload } = await jwtVerify(text, await importJWK({ ...keys.ed25519.publicJwk }, algorithm), {
+    const { payload } = await jwtVerify(text, keys.ed25519.publicJwk, {
       algorithms: [algorithm],
       typ: type,
       issuer: origin,

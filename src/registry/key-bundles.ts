@@ -11,6 +11,7 @@ import { Problem } from "../errors.ts";
 import { isCanonicalId, originOf } from "../protocol/ids.ts";
 import { isJsonObject, type JsonObject } from "../protocol/objects.ts";
 import type { Tx } from "../storage/database.ts";
+import { preparedOnce } from "../storage/prepared.ts";
 import { accessRows, keyBundles, peers, platforms } from "../storage/schema.ts";
 import { type Caller, nameCaller, type PlatformCaller } from "./caller.ts";
 import { administrators, recordEffects, recordRefusal } from "./journal.ts";
@@ -47,13 +48,18 @@ export async function newestBundles(tx: Tx, uris: readonly string[]): Promise<Re
 /** The encryption kid of each platform's newest bundle. */
 export async function newestKids(tx: Tx, uris: readonly string[]): Promise<ReadonlyMap<string, string>> {
   if (uris.length === 0) return new Map();
-  const rows = await tx
-    .selectDistinctOn([keyBundles.platformUri], { uri: keyBundles.platformUri, kid: keyBundles.encryptionKid })
-    .from(keyBundles)
-    .where(inArray(keyBundles.platformUri, [...uris]))
-    .orderBy(keyBundles.platformUri, desc(keyBundles.seq));
+  const rows = await prepareNewest(tx).execute({ uris });
   return new Map(rows.map(({ uri, kid }) => [uri, kid]));
 }
+
+const prepareNewest = preparedOnce((tx: Tx) =>
+  tx
+    .selectDistinctOn([keyBundles.platformUri], { uri: keyBundles.platformUri, kid: keyBundles.encryptionKid })
+    .from(keyBundles)
+    .where(sql`${keyBundles.platformUri} = any(${sql.placeholder("uris")}::text[])`)
+    .orderBy(keyBundles.platformUri, desc(keyBundles.seq))
+    .prepare("find_newest_kids"),
+);
 
 /** Encryption kids of each platform's whole history, oldest first. */
 export async function listKids(tx: Tx, uris: readonly string[]): Promise<ReadonlyMap<string, readonly string[]>> {

@@ -1,11 +1,12 @@
 /** Projects as a caller may see them: owner and grantees all of it, an administrator the clear part. */
-import { and, eq, inArray, isNull, like, or, type SQL, sql } from "drizzle-orm";
+import { and, eq, isNull, like, or, type SQL, sql } from "drizzle-orm";
 import { listRecipientKids } from "../crypto/envelope-inspection.ts";
 import { listUnsealed } from "../crypto/recipients.ts";
 import { Problem } from "../errors.ts";
 import { isLive } from "../protocol/grants.ts";
 import type { JsonObject, Project } from "../protocol/objects.ts";
 import type { Tx } from "../storage/database.ts";
+import { preparedOnce } from "../storage/prepared.ts";
 import { accessRows, objects, platforms } from "../storage/schema.ts";
 import { type AccessMode, holdsAt, lockObject } from "./access.ts";
 import type { AdministratorCaller, PlatformCaller } from "./caller.ts";
@@ -215,13 +216,7 @@ async function readNames(tx: Tx, rows: readonly ObjectRow[]): Promise<Names> {
     ...rows.map((row) => row.ownerUri),
     ...snapshots.flatMap((project) => project["hf:grants"].map((grant) => grant.platform)),
   ]);
-  const known =
-    uris.size === 0
-      ? []
-      : await tx
-          .select({ uri: platforms.uri, id: platforms.id, name: platforms.name, homeOrigin: platforms.homeOrigin })
-          .from(platforms)
-          .where(inArray(platforms.uri, [...uris]));
+  const known = uris.size === 0 ? [] : await preparePlatforms(tx).execute({ uris: [...uris] });
   const entityNames = new Set(snapshots.flatMap((project) => (project["hf:entities"] ?? []).map((item) => item.name)));
   return {
     platforms: new Map(known.map((row) => [row.uri, row])),
@@ -233,6 +228,14 @@ async function readNames(tx: Tx, rows: readonly ObjectRow[]): Promise<Names> {
     ),
   };
 }
+
+const preparePlatforms = preparedOnce((tx: Tx) =>
+  tx
+    .select({ uri: platforms.uri, id: platforms.id, name: platforms.name, homeOrigin: platforms.homeOrigin })
+    .from(platforms)
+    .where(sql`${platforms.uri} = any(${sql.placeholder("uris")}::text[])`)
+    .prepare("find_platform_names"),
+);
 
 /**
  * Lacks the envelope the newest key of a reader? At the object's home that is the owner and whoever has a live grant,

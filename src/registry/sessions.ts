@@ -1,10 +1,11 @@
 /** Logins and what they open: one row per access token, so that ending the row ends the token at the next request. */
 import { createHash } from "node:crypto";
-import { and, count, eq, gt, inArray, isNull, lt } from "drizzle-orm";
+import { and, count, eq, gt, inArray, isNull, lt, sql } from "drizzle-orm";
 import { Problem } from "../errors.ts";
 import { mintUuid } from "../protocol/ids.ts";
 import type { Permission, PlatformRight } from "../protocol/rights.ts";
 import type { Tx } from "../storage/database.ts";
+import { preparedOnce } from "../storage/prepared.ts";
 import { accessKeys, administrators, loginFailures, platforms, roles, sessions } from "../storage/schema.ts";
 import { accountSubject, findAdministrator, verifyPassword } from "./administrators.ts";
 import type { AdministratorCaller, PlatformCaller } from "./caller.ts";
@@ -159,7 +160,12 @@ export async function resolveSession(
 
 /** Sessions that have not ended, with what opened them. */
 async function findLive(tx: Tx, sessionIds: readonly string[], now: Date) {
-  return await tx
+  return await prepareLive(tx).execute({ sessionIds, now: now.toISOString() });
+}
+
+/** Asked by every request. */
+const prepareLive = preparedOnce((tx: Tx) =>
+  tx
     .select({
       session: sessions,
       administrator: administrators,
@@ -172,8 +178,15 @@ async function findLive(tx: Tx, sessionIds: readonly string[], now: Date) {
     .leftJoin(roles, eq(roles.id, administrators.roleId))
     .leftJoin(accessKeys, eq(accessKeys.id, sessions.accessKeyId))
     .leftJoin(platforms, eq(platforms.id, accessKeys.platformId))
-    .where(and(inArray(sessions.id, [...sessionIds]), isNull(sessions.endedAt), gt(sessions.expiresAt, now)));
-}
+    .where(
+      and(
+        sql`${sessions.id} = any(${sql.placeholder("sessionIds")}::uuid[])`,
+        isNull(sessions.endedAt),
+        sql`${sessions.expiresAt} > ${sql.placeholder("now")}::timestamptz`,
+      ),
+    )
+    .prepare("find_live_sessions"),
+);
 
 type LiveSession = Awaited<ReturnType<typeof findLive>>[number];
 
