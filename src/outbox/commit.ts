@@ -1,7 +1,7 @@
 /** One change, one transaction: of inbox, platforms and administrators alike. Only what was committed wakes lanes. */
 import type { WriteContext } from "../registry/projects.ts";
 import type { Database, Tx } from "../storage/database.ts";
-import { changeOnce, type Once } from "./once.ts";
+import { changeOnce, findMade, type Once } from "./once.ts";
 
 export interface Change<T> {
   readonly value: T;
@@ -27,22 +27,34 @@ export interface Terms {
   readonly precondition?: ((tx: Tx, now: Date) => Promise<void>) | undefined;
 }
 
+/** What is to be done in one transaction. */
+export type MakeChange<T> = (tx: Tx, context: WriteContext) => Promise<Change<T>>;
+
 /** Runs a change in one transaction; only what was committed wakes lanes and is numbered in the journal. */
-export type Commit = <T>(change: (tx: Tx, context: WriteContext) => Promise<Change<T>>) => Promise<T>;
+export interface Commit {
+  <T>(make: MakeChange<T>): Promise<T>;
+  /** A change that others are asked for first, over the network: nobody is for one that was made already. */
+  prepared<T>(prepare: () => Promise<MakeChange<T>>): Promise<T>;
+}
 
 /** Changes under the same terms. What was made already comes first: a repetition is not judged again. */
 export function createCommit(dependencies: OutboxDependencies, { once, precondition }: Terms = {}): Commit {
   const { database, origin, clock, wake, numberJournal } = dependencies;
-  return async (change) => {
+  const commit = async <T>(make: MakeChange<T>): Promise<T> => {
     const { value, lanes } = await database.transaction(async (tx) => {
       const now = clock();
       return await changeOnce(tx, once, now, async () => {
         await precondition?.(tx, now);
-        return await change(tx, { origin, now });
+        return await make(tx, { origin, now });
       });
     });
     for (const lane of lanes) wake(lane);
     numberJournal();
     return value;
   };
+  const prepared = async <T>(prepare: () => Promise<MakeChange<T>>): Promise<T> => {
+    const made = once && (await findMade<Change<T>>(database.db, once));
+    return made ? made.value : await commit(await prepare());
+  };
+  return Object.assign(commit, { prepared });
 }

@@ -19,7 +19,23 @@ export interface Once {
 const keptMilliseconds = 7 * 86_400_000;
 
 const hashKey = (key: string) => createHash("sha256").update(key).digest("base64url");
+const ofKey = (caller: string, keyHash: string) =>
+  and(eq(idempotencyKeys.caller, caller), eq(idempotencyKeys.key, keyHash));
 const deriveKey = (key: string) => Buffer.from(hkdfSync("sha256", key, "", "concordat idempotency", 32));
+
+/**
+ * What the change gave, undefined where it was not made.
+ * @throws {Problem} `idempotency_conflict` when the key came with another request
+ */
+export async function findMade<T>(tx: Tx, { caller, key, requestDigest }: Once): Promise<T | undefined> {
+  const [row] = await tx
+    .select()
+    .from(idempotencyKeys)
+    .where(ofKey(caller, hashKey(key)));
+  if (!row) return undefined;
+  if (row.requestDigest !== requestDigest) throw new Problem("idempotency_conflict");
+  return decrypt(key, row.answer) as T;
+}
 
 /**
  * Runs `change`, or gives what it gave before.
@@ -34,17 +50,17 @@ export async function changeOnce<T>(tx: Tx, once: Once | undefined, now: Date, c
     .values({ caller, key, requestDigest, answer: "", createdAt: now })
     .onConflictDoNothing()
     .returning({ key: idempotencyKeys.key });
-  const ofKey = and(eq(idempotencyKeys.caller, caller), eq(idempotencyKeys.key, key));
   if (reserved.length === 0) {
-    const [row] = await tx.select().from(idempotencyKeys).where(ofKey);
-    if (row?.requestDigest !== requestDigest) throw new Problem("idempotency_conflict");
-    return decrypt(once.key, row.answer) as T;
+    const made = await findMade<T>(tx, once);
+    // It was a week old, and forgotten in this moment.
+    if (made === undefined) throw new Problem("idempotency_conflict");
+    return made;
   }
   const value = await change();
   await tx
     .update(idempotencyKeys)
     .set({ answer: encrypt(once.key, value) })
-    .where(ofKey);
+    .where(ofKey(caller, key));
   await tx.delete(idempotencyKeys).where(lt(idempotencyKeys.createdAt, new Date(now.getTime() - keptMilliseconds)));
   return value;
 }

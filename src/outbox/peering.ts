@@ -1,4 +1,4 @@
-import type { Invitation } from "../crypto/invitation.ts";
+import { judgeInvitation } from "../crypto/invitation.ts";
 import { thumbprint } from "../crypto/keys.ts";
 import { Problem } from "../errors.ts";
 import type { GuardedFetch } from "../identity/guarded-fetch.ts";
@@ -34,7 +34,7 @@ import { parseSignature, requireSignature, verifySignature } from "../signatures
 import type { Tx } from "../storage/database.ts";
 import type { PeerPolicy } from "../storage/schema.ts";
 import { appendActivity, cancelDeliveries, type OutboxContext } from "./append.ts";
-import type { Commit, OutboxDependencies } from "./commit.ts";
+import type { Commit, MakeChange, OutboxDependencies } from "./commit.ts";
 import { introducePlatforms } from "./directory.ts";
 import { fetchActorToPin } from "./peer-keys.ts";
 
@@ -42,6 +42,14 @@ export interface PeeringDependencies extends OutboxDependencies {
   readonly fetcher: GuardedFetch;
   readonly keys: NodeKeys;
   readonly clockSkewSeconds: number;
+}
+
+/** Whom to ask: an origin, or whoever made an invitation. */
+export interface PeeringWish {
+  readonly origin?: string | undefined;
+  readonly invitation?: string | undefined;
+  /** Only the actor that has it is asked. */
+  readonly fingerprint?: string | undefined;
 }
 
 /**
@@ -53,30 +61,40 @@ export async function requestPeering(
   dependencies: PeeringDependencies,
   commit: Commit,
   caller: Caller,
-  origin: string,
-  {
-    invitation,
-    fingerprint,
-  }: { readonly invitation?: Invitation | undefined; readonly fingerprint?: string | undefined },
+  wish: PeeringWish,
 ): Promise<Peer> {
-  if (!isOrigin(origin)) {
-    throw new Problem("invalid", "An origin is scheme, host and port: https://lyon.example", {
-      errors: [{ path: "origin", code: "invalid", message: "must be an origin without path and final slash" }],
-    });
-  }
-  if (origin === dependencies.origin) throw new Problem("actor_refused", "That is this node itself.");
-  const actor = await fetchActorToPin(dependencies.fetcher, origin);
-  if (invitation && !ed25519JwksOf(actor.keys).some((jwk) => thumbprint(jwk) === invitation.key)) {
-    throw new Problem("actor_refused", "The instance does not have the key that the invitation names.");
-  }
-  refuseOtherFingerprint(actor.fingerprint, fingerprint);
-  return await commit(async (tx, context) => {
-    const peer = await requestPeer(tx, caller, origin, { actor, now: context.now });
-    const members = invitation ? { "hf:invitation": invitation.token } : {};
-    const follow = await appendBetweenNodes(tx, context, peer, "Follow", actor.actorUri, members);
-    await rememberFollow(tx, peer.id, follow.id);
-    return { value: await getPeer(tx, caller, peer.id), lanes: follow.lanes };
+  return await commit.prepared(async () => {
+    const invitation = wish.invitation === undefined ? undefined : readInvitation(wish.invitation, dependencies);
+    const origin = invitation?.origin ?? wish.origin ?? "";
+    if (!isOrigin(origin)) {
+      throw new Problem("invalid", "An origin is scheme, host and port: https://lyon.example", {
+        errors: [{ path: "origin", code: "invalid", message: "must be an origin without path and final slash" }],
+      });
+    }
+    if (origin === dependencies.origin) throw new Problem("actor_refused", "That is this node itself.");
+    const actor = await fetchActorToPin(dependencies.fetcher, origin);
+    if (invitation && !ed25519JwksOf(actor.keys).some((jwk) => thumbprint(jwk) === invitation.key)) {
+      throw new Problem("actor_refused", "The instance does not have the key that the invitation names.");
+    }
+    refuseOtherFingerprint(actor.fingerprint, wish.fingerprint);
+    return async (tx, context) => {
+      const peer = await requestPeer(tx, caller, origin, { actor, now: context.now });
+      const members = invitation ? { "hf:invitation": invitation.token } : {};
+      const follow = await appendBetweenNodes(tx, context, peer, "Follow", actor.actorUri, members);
+      await rememberFollow(tx, peer.id, follow.id);
+      return { value: await getPeer(tx, caller, peer.id), lanes: follow.lanes };
+    };
   });
+}
+
+/** @throws {Problem} `invalid` for a text that is none, `actor_refused` for one that is over or meant for another */
+function readInvitation(text: string, { origin, clock }: PeeringDependencies) {
+  const verdict = judgeInvitation({ text, self: origin, now: Math.floor(clock().getTime() / 1000) });
+  if (verdict.accepted) return verdict.invitation;
+  if (verdict.reason !== "malformed")
+    throw new Problem("actor_refused", `The invitation is refused: ${verdict.reason}.`);
+  const errors = [{ path: "invitation", code: "invalid_format", message: "is no invitation" }];
+  throw new Problem("invalid", "That is no invitation.", { errors });
 }
 
 /**
@@ -92,22 +110,24 @@ export async function openPeering(
   invitationHash?: string,
 ): Promise<Peer & { readonly signature_verified: boolean }> {
   const { database } = dependencies;
-  const { origin, state } = await getPeer(database.db, caller, id);
-  if (state !== "pending_in") {
-    throw new Problem("state_conflict", `Only a request of the other side is opened; this peer is ${state}.`, {
-      state,
-    });
-  }
-  const follows = await listFollows(database.db, origin);
-  const actor = await fetchActorToPin(dependencies.fetcher, origin);
-  let followIn: string | null = null;
-  for (const follow of follows) {
-    if (invitationHash !== undefined && follow.invitationHash !== invitationHash) continue;
-    followIn ??= await judgeFollow(dependencies, actor, follow);
-  }
-  return await commit(async (tx, { now }) => {
-    await recordOpened(tx, caller, id, { actor, followIn, now });
-    return { value: { ...(await getPeer(tx, caller, id)), signature_verified: followIn !== null }, lanes: [] };
+  return await commit.prepared(async () => {
+    const { origin, state } = await getPeer(database.db, caller, id);
+    if (state !== "pending_in") {
+      throw new Problem("state_conflict", `Only a request of the other side is opened; this peer is ${state}.`, {
+        state,
+      });
+    }
+    const follows = await listFollows(database.db, origin);
+    const actor = await fetchActorToPin(dependencies.fetcher, origin);
+    let followIn: string | null = null;
+    for (const follow of follows) {
+      if (invitationHash !== undefined && follow.invitationHash !== invitationHash) continue;
+      followIn ??= await judgeFollow(dependencies, actor, follow);
+    }
+    return async (tx, { now }) => {
+      await recordOpened(tx, caller, id, { actor, followIn, now });
+      return { value: { ...(await getPeer(tx, caller, id)), signature_verified: followIn !== null }, lanes: [] };
+    };
   });
 }
 
@@ -142,12 +162,14 @@ export async function approvePeering(
   id: string,
   fingerprint: string | undefined,
 ): Promise<Peer> {
-  const before = await getPeer(dependencies.database.db, caller, id);
-  if (before.state === "suspended") return await reapprovePeering(dependencies, commit, caller, before, fingerprint);
-  return await commit(async (tx, context) => {
-    const peer = await approvePeer(tx, caller, id, { fingerprint, now: context.now });
-    const lanes = await acceptFollow(tx, context, dependencies.keys, peer, peer.followIn as string);
-    return { value: await getPeer(tx, caller, id), lanes };
+  return await commit.prepared(async () => {
+    const before = await getPeer(dependencies.database.db, caller, id);
+    if (before.state === "suspended") return await prepareReapproval(dependencies, caller, before, fingerprint);
+    return async (tx, context) => {
+      const peer = await approvePeer(tx, caller, id, { fingerprint, now: context.now });
+      const lanes = await acceptFollow(tx, context, dependencies.keys, peer, peer.followIn as string);
+      return { value: await getPeer(tx, caller, id), lanes };
+    };
   });
 }
 
@@ -156,13 +178,12 @@ export async function approvePeering(
  * must be that of the actor as it is now.
  * @throws {Problem} `state_conflict` without a fingerprint, `fingerprint_mismatch`, `actor_unreachable`, `actor_refused`
  */
-async function reapprovePeering(
+async function prepareReapproval(
   dependencies: PeeringDependencies,
-  commit: Commit,
   caller: Caller,
   held: Peer,
   fingerprint: string | undefined,
-): Promise<Peer> {
+): Promise<MakeChange<Peer>> {
   const actor = await fetchActorToPin(dependencies.fetcher, held.origin);
   if (fingerprint === undefined) {
     throw new Problem("state_conflict", "Compare the fingerprint that the peer shows now, and approve with it.", {
@@ -171,12 +192,12 @@ async function reapprovePeering(
     });
   }
   refuseOtherFingerprint(actor.fingerprint, fingerprint);
-  return await commit(async (tx, { now }) => {
+  return async (tx, { now }) => {
     const row = await readPeerRow(tx, held.id);
     await pinApprovedKeys(tx, caller, row, { actor, seq: chainLength(actor), now });
     await resumePeer(tx, caller, held.id, now);
     return { value: await getPeer(tx, caller, held.id), lanes: [held.id] };
-  });
+  };
 }
 
 /** Rejects a request and tells the other side, where its actor is known. @throws {Problem} `state_conflict` */

@@ -132,6 +132,40 @@ for (const store of ["pglite", "postgres"] as const satisfies readonly Store[]) 
     assert.is(outcomeOf(await share(another)), "409 idempotency_conflict");
   });
 
+  test("a repetition asks the other side nothing: of a request, an opening and an approval", async () => {
+    await using stranger = await startPeer();
+    const once = (key: string) => ({ "idempotency-key": `${key}-${store}` });
+    /** The first answer, for as long as nothing that is sent could have given it. */
+    const repeats = async (path: string, body: Json, key: string, between: () => Promise<unknown> = async () => {}) => {
+      const first = await node.admin.call("POST", path, body, once(key));
+      assert.ok(first.status < 300, JSON.stringify(first.body));
+      await between();
+      const asked = stranger.requests.length;
+      const again = await node.admin.call("POST", path, body, once(key));
+      assert.equal(
+        [again.status, again.body, again.headers.location],
+        [first.status, first.body, first.headers.location],
+      );
+      const other = await node.admin.call("POST", path, { ...body, fingerprint: "another" }, once(key));
+      assert.is(outcomeOf(other), path.endsWith("/open") ? "400 unknown_member" : "409 idempotency_conflict");
+      assert.equal(stranger.requests.slice(asked), []);
+      return first.body;
+    };
+    const isDelivered = (type: string) =>
+      until(`the ${type} is delivered`, () => stranger.arrivals.some(({ activity }) => activity.type === type));
+
+    const { id } = await repeats("/peers", { origin: stranger.origin }, "request", () => isDelivered("Follow"));
+    const peerPath = `/peers/${String(id)}`;
+    await node.admin.ok("POST", `${peerPath}/revoke`, {});
+    await isDelivered("Undo");
+    await stranger.post(node.origin, stranger.activity({ type: "Follow", object: `${node.origin}/actor` }));
+    await repeats(`${peerPath}/open`, {}, "open");
+    await repeats(`${peerPath}/approve`, {}, "approve", async () => {
+      await isDelivered("Accept");
+      await node.admin.ok("POST", `${peerPath}/suspend`, {});
+    });
+  });
+
   test("a key under which a precondition failed is free for the request that reads again", async () => {
     const { object, path } = await project("AGAIN");
     const stale = await tagOf(owner.rest, path);

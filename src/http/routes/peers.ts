@@ -1,7 +1,5 @@
 /** Peers: request, open, approve, reject. */
 import { z } from "zod";
-import { judgeInvitation } from "../../crypto/invitation.ts";
-import { Problem } from "../../errors.ts";
 import { invitePeer } from "../../outbox/invitations.ts";
 import {
   approvePeering,
@@ -55,12 +53,7 @@ export function peerRoutes(dependencies: HttpDependencies): readonly Route[] {
         }),
       answer: { status: 201, schema: peerSchema },
       handle: async ({ caller, body, commit }) => {
-        const invitation = body.invitation === undefined ? undefined : readInvitation(body.invitation, dependencies);
-        const origin = invitation?.origin ?? body.origin ?? "";
-        const peer = await requestPeering(dependencies, commit, caller, origin, {
-          invitation,
-          fingerprint: body.fingerprint,
-        });
+        const peer = await requestPeering(dependencies, commit, caller, body);
         return { status: 201, location: `/api/v1/peers/${peer.id}`, body: peer };
       },
     }),
@@ -154,16 +147,6 @@ export function peerRoutes(dependencies: HttpDependencies): readonly Route[] {
       }),
     });
   }
-}
-
-/** @throws {Problem} `invalid` for a text that is none, `actor_refused` for one that is over or meant for another */
-function readInvitation(text: string, { origin, clock }: HttpDependencies) {
-  const verdict = judgeInvitation({ text, self: origin, now: Math.floor(clock().getTime() / 1000) });
-  if (verdict.accepted) return verdict.invitation;
-  if (verdict.reason !== "malformed")
-    throw new Problem("actor_refused", `The invitation is refused: ${verdict.reason}.`);
-  const errors = [{ path: "invitation", code: "invalid_format", message: "is no invitation" }];
-  throw new Problem("invalid", "That is no invitation.", { errors });
 }
 
 const quota = z.int().min(0).nullable().optional();
