@@ -74,6 +74,8 @@ export interface Route<A extends Access = Access, P = unknown, Q = unknown, B = 
   };
   /** The resource as it stands and stays until the transaction ends: `If-Match` is judged against it. */
   readonly current?: (tx: Tx, input: Pick<Input<A, P, Q, B>, "caller" | "params">, now: Date) => Promise<unknown>;
+  /** Members of the resource that change by themselves: its ETag does not speak of them. */
+  readonly moving?: readonly string[];
   readonly handle: (input: Input<A, P, Q, B>) => Promise<Answer>;
 }
 
@@ -211,20 +213,26 @@ function readParams<T>(schema: z.ZodType<T>, params: Record<string, string>): T 
   return parsed.data;
 }
 
-const entityTag = (body: unknown) =>
-  `"${createHash("sha256").update(JSON.stringify(body)).digest("base64url").slice(0, 27)}"`;
+function entityTag({ moving = [] }: Route, resource: unknown): string {
+  const members = Object.entries(resource as object).filter(([name]) => !moving.includes(name));
+  const digest = createHash("sha256")
+    .update(JSON.stringify(Object.fromEntries(members)))
+    .digest("base64url");
+  return `"${digest.slice(0, 27)}"`;
+}
 
 /** What `If-Match` asks of the resource that the request changes. */
 function readIfMatch(
   ctx: Context,
-  { current }: Route,
+  route: Route,
   request: Pick<Input<Access, unknown, unknown, unknown>, "caller" | "params">,
 ): Terms["precondition"] {
+  const { current } = route;
   const wanted = ctx.get("if-match");
   if (wanted === "" || wanted === "*" || !current) return undefined;
   const tags = wanted.split(",").map((tag) => tag.trim());
   return async (tx, now) => {
-    const tag = entityTag(await current(tx, request, now));
+    const tag = entityTag(route, await current(tx, request, now));
     if (!tags.includes(tag)) throw new Problem("precondition_failed");
   };
 }
@@ -242,7 +250,7 @@ function answer(ctx: Context, route: Route, { status, body, location, stream }: 
   }
   if (body === undefined) return;
   const isSingle = route.path.endsWith("/:id") || route.current !== undefined;
-  if (isSingle) ctx.set("ETag", entityTag(body));
+  if (isSingle) ctx.set("ETag", entityTag(route, body));
   ctx.type = "application/json";
   ctx.body = JSON.stringify(body);
 }

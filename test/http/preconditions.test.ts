@@ -73,16 +73,30 @@ for (const store of ["pglite", "postgres"] as const satisfies readonly Store[]) 
   });
 
   test("of several changes with one tag one is made: of a peer", async () => {
-    // Its tag tells of the lane as well.
-    const { id } = await until("the lane is idle", async () => {
-      const found = await findPeer(node, peer.origin);
-      return (found?.lane as Json | undefined)?.state === "idle" ? found : null;
-    });
+    const { id } = (await findPeer(node, peer.origin)) as Json;
     await assertOneWins(
       node.admin,
       `/peers/${String(id)}`,
       each((number) => ({ policy: { per_day: 1000 + number } })),
     );
+  });
+
+  test("a peer may be edited by its tag although deliveries to it went on meanwhile", async () => {
+    const { id, lane } = (await findPeer(node, peer.origin)) as Json;
+    const tag = await tagOf(node.admin, `/peers/${String(id)}`);
+    peer.answerWith(() => ({ status: 503 }));
+    await node.admin.ok("PATCH", `/platforms/${owner.id}`, { name: "Told to all peers" });
+    await until("the lane has moved", async () => {
+      const now = (await findPeer(node, peer.origin))?.lane as Json;
+      return now.last_error !== (lane as Json).last_error;
+    });
+    const edit = (perDay: number) =>
+      node.admin.call("PATCH", `/peers/${String(id)}`, { policy: { per_day: perDay } }, { "if-match": tag });
+    const edited = await edit(17);
+    assert.is(outcomeOf(edited), 200);
+    assert.is(edited.headers.etag, await tagOf(node.admin, `/peers/${String(id)}`));
+    assert.is(outcomeOf(await edit(18)), "412 precondition_failed", "the edit itself is seen");
+    peer.answerWith(undefined);
   });
 
   test("of several changes with one tag one is made: of a project", async () => {

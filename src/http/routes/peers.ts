@@ -18,6 +18,8 @@ import type { HttpDependencies } from "../dependencies.ts";
 import { defineRoute, idParams, listOf, pageQuery, type Route } from "../route.ts";
 import { peerSchema } from "../shapes.ts";
 
+/** Deliveries go on while somebody edits the peer. */
+const moving = ["lane"];
 /** What administrators compare; another spelling of it is another one. */
 const fingerprintSchema = z.string().max(100);
 
@@ -81,6 +83,7 @@ export function peerRoutes(dependencies: HttpDependencies): readonly Route[] {
       access,
       params: idParams,
       answer: { status: 200, schema: peerSchema },
+      moving,
       handle: async ({ caller, params }) => ({ status: 200, body: await getPeer(database.db, caller, params.id) }),
     }),
     defineRoute({
@@ -124,6 +127,7 @@ export function peerRoutes(dependencies: HttpDependencies): readonly Route[] {
       params: idParams,
       body: z.strictObject({ policy: policySchema }),
       answer: { status: 200, schema: peerSchema },
+      moving,
       current: (tx, { caller, params }) => lockPeer(tx, caller, params.id),
       handle: async ({ caller, params, body, commit }) => ({
         status: 200,
