@@ -1,6 +1,6 @@
 /** `If-Match` and Idempotency-Key where requests meet: what was judged is what is changed, and a repetition is no change. */
 import * as assert from "uvu/assert";
-import { findPeer, type Store, startNode, type TestNode } from "../harness/node.ts";
+import { findPeer, type Store, settle, startNode, type TestNode } from "../harness/node.ts";
 import { approveScripted, type ScriptedPeer, startPeer } from "../harness/peer.ts";
 import { joinPlatform, sealNext, sealProject, type TestPlatform } from "../harness/platform.ts";
 import type { Json, Rest, RestAnswer } from "../harness/rest.ts";
@@ -165,17 +165,15 @@ for (const store of ["pglite", "postgres"] as const satisfies readonly Store[]) 
       assert.equal(stranger.requests.slice(asked), []);
       return first.body;
     };
-    const isDelivered = (type: string) =>
-      until(`the ${type} is delivered`, () => stranger.arrivals.some(({ activity }) => activity.type === type));
 
-    const { id } = await repeats("/peers", { origin: stranger.origin }, "request", () => isDelivered("Follow"));
+    const { id } = await repeats("/peers", { origin: stranger.origin }, "request", () => settle(node));
     const peerPath = `/peers/${String(id)}`;
     await node.admin.ok("POST", `${peerPath}/revoke`, {});
-    await isDelivered("Undo");
+    await settle(node);
     await stranger.post(node.origin, stranger.activity({ type: "Follow", object: `${node.origin}/actor` }));
     await repeats(`${peerPath}/open`, {}, "open");
     await repeats(`${peerPath}/approve`, {}, "approve", async () => {
-      await isDelivered("Accept");
+      await settle(node);
       await node.admin.ok("POST", `${peerPath}/suspend`, {});
     });
   });
