@@ -18,8 +18,9 @@ export function addDeliveryCommands(admin: Command, context: CliContext): void {
 
   addCommand(deliveries, "list", "deliveries, newest first")
     .addOption(
-      new Option("--state <state>", "only those in this state").choices([
+      new Option("--state <state>", "only those in this state; held: for a suspended peer").choices([
         "queued",
+        "held",
         "delivered",
         "dead",
         "discarded",
@@ -54,20 +55,27 @@ export function addDeliveryCommands(admin: Command, context: CliContext): void {
       output.record(delivery, fieldsOf(delivery));
     });
 
-  addVerb("retry", "try a dead or waiting delivery now", "is due now");
-  addVerb("discard", "give a dead or waiting delivery up", "is given up");
+  addVerb("retry", "try a dead or waiting delivery now", dueOf);
+  addVerb("discard", "give a dead or waiting delivery up", () => "is given up.");
 
-  function addVerb(verb: "retry" | "discard", description: string, result: string): void {
+  function addVerb(verb: "retry" | "discard", description: string, result: (delivery: JsonObject) => string): void {
     addCommand(deliveries, verb, description)
       .argument("<id>", "the delivery's id")
       .option(...originOption)
       .action(async (id: string, options: { origin?: string }) => {
         const client = await openAdmin(context, options.origin);
         const path = `/deliveries/${encodeURIComponent(id)}/${verb}`;
-        output.done(await client.request("POST", path, { body: {} }), `The delivery ${id} ${result}.`);
+        const delivery = (await client.request("POST", path, { body: {} })) as JsonObject;
+        output.done(delivery, `The delivery ${id} ${result(delivery)}`);
       });
   }
 }
+
+/** What a retry has led to. */
+const dueOf = ({ state, peer }: JsonObject) =>
+  state === "held"
+    ? `is held with all others to ${peer}, which is suspended: \`concordat admin peers resume\` lets them go.`
+    : "is due now.";
 
 function fieldsOf(delivery: JsonObject): readonly (readonly [string, unknown])[] {
   const error = delivery.last_error as { readonly status: number | null; readonly at: string } | null;

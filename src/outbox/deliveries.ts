@@ -1,5 +1,5 @@
 /** The administrator's view of deliveries, and what can be done about dead ones. */
-import { and, eq, inArray, sql } from "drizzle-orm";
+import { and, eq, inArray, notInArray, type SQL, sql } from "drizzle-orm";
 import { Problem } from "../errors.ts";
 import type { JsonObject } from "../protocol/objects.ts";
 import { type Caller, nameCaller } from "../registry/caller.ts";
@@ -20,13 +20,17 @@ import {
   receivedActivities,
 } from "../storage/schema.ts";
 
+/** `held`: what is queued for a peer whose lane may not send, such as a suspended one. */
+export type ShownState = DeliveryState | "held";
+
 export interface Delivery {
   readonly id: string;
   readonly peer: string;
   readonly activity: string;
   readonly type: string;
-  readonly state: DeliveryState | "held";
+  readonly state: ShownState;
   readonly attempts: number;
+  /** Null also while it is held: nobody knows. */
   readonly next_attempt_at: string | null;
   readonly last_error: DeliveryError | null;
   readonly receipt: boolean;
@@ -42,15 +46,15 @@ type Row = {
 };
 
 function present({ row, type, peer, nextAt }: Row): Delivery {
-  const queued = row.state === "queued";
+  const state = row.state === "queued" && !sendingStates.includes(peer.state) ? "held" : row.state;
   return {
     id: row.id,
     peer: peer.origin,
     activity: row.activityId,
     type,
-    state: queued && !sendingStates.includes(peer.state) ? "held" : row.state,
+    state,
     attempts: row.attempts,
-    next_attempt_at: queued ? nextAt.toISOString() : null,
+    next_attempt_at: state === "queued" ? nextAt.toISOString() : null,
     last_error: row.lastError,
     receipt: row.receipt !== null,
     created_at: row.createdAt.toISOString(),
@@ -65,6 +69,12 @@ const selection = {
   nextAt: nextAttemptAt().mapWith(deliveries.nextAttemptAt),
 };
 
+/** Those that are shown in this state. */
+function shownAs(state: ShownState): SQL | undefined {
+  if (state === "held") return and(eq(deliveries.state, "queued"), notInArray(peers.state, [...sendingStates]));
+  return and(eq(deliveries.state, state), state === "queued" ? inArray(peers.state, [...sendingStates]) : undefined);
+}
+
 /** A platform sees what became of what it sent itself; administrators and the node see all. */
 const sentBy = (caller: Caller) => (caller.kind === "platform" ? eq(activities.actor, caller.uri) : undefined);
 
@@ -74,7 +84,7 @@ export async function listDeliveries(
   request: PageRequest & {
     readonly peer?: string | undefined;
     readonly activity?: string | undefined;
-    readonly state?: DeliveryState | undefined;
+    readonly state?: ShownState | undefined;
   },
 ): Promise<Page<Delivery>> {
   const page = keyset(request, { created_at: { by: sql`${deliveries.seq}`, type: "bigint" } }, "-created_at", {
@@ -93,7 +103,7 @@ export async function listDeliveries(
         sentBy(caller),
         request.peer === undefined ? undefined : eq(peers.origin, request.peer),
         request.activity === undefined ? undefined : eq(deliveries.activityId, request.activity),
-        request.state === undefined ? undefined : eq(deliveries.state, request.state),
+        request.state === undefined ? undefined : shownAs(request.state),
       ),
     )
     .orderBy(...page.orderBy)
@@ -114,7 +124,10 @@ export async function getDelivery(tx: Tx, caller: Caller, id: string): Promise<D
   return present(found);
 }
 
-/** Makes a delivery due now: a dead one again, a waiting one at once. @throws {Problem} `not_found`, `state_conflict` */
+/**
+ * Makes a delivery due now: a dead one again, a waiting one at once, one for a peer whose lane is held when that is let go.
+ * @throws {Problem} `not_found`, `state_conflict`
+ */
 export async function retryDelivery(
   tx: Tx,
   caller: Caller,

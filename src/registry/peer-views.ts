@@ -146,7 +146,7 @@ function present(row: PeerRow, lane: typeof lanes.$inferSelect | null, depth: De
       depth: queued,
       dead: depth?.dead ?? 0,
       oldest_at: depth?.oldestAt?.toISOString() ?? null,
-      next_attempt_at: depth?.nextAt?.toISOString() ?? null,
+      next_attempt_at: held ? null : (depth?.nextAt?.toISOString() ?? null),
       last_error: lane?.lastError ?? null,
     },
     requested_at: row.requestedAt?.toISOString() ?? null,

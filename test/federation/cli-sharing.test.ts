@@ -107,6 +107,9 @@ test("an edit of what has moved on meanwhile is said to be stale, and the next o
     (await result("sud", "projects", "edit", "S-1", "--file", await change({ name: "Slower" }))).applied,
     false,
   );
+  const [held] = await rows("admin-west", "admin", "deliveries", "list", "--state", "held");
+  const retried = await command("admin-west", "admin", "deliveries", "retry", String(held?.id));
+  assert.match(retried.out, /is held.*peers resume/, "it is not said to be due");
   await result("admin-west", "admin", "peers", "resume", nodes.south.origin);
   await untilRevision("sud", 7);
   const dead = await until("the edit is given up", async () => {

@@ -65,7 +65,7 @@ const revise = async (platform: TestPlatform, object: Json, to: TestPlatform): P
 const note = (members: Json = {}) => peer.activity({ type: "Like", object: `${peer.origin}/notes/1`, ...members });
 const stateOf = async (node: TestNode, other: TestNode) => (await findPeer(node, other.origin))?.state;
 const heldAt = (node: TestNode, other: TestNode) =>
-  node.admin.list(`/deliveries?state=queued&peer=${encodeURIComponent(other.origin)}`);
+  node.admin.list(`/deliveries?state=held&peer=${encodeURIComponent(other.origin)}`);
 
 test("a suspended peer is refused inward, on every inbox, and nobody tells it that it is suspended", async () => {
   const act = verbOf(west, peer);
@@ -105,8 +105,11 @@ test("what is for a suspended peer is held, what comes from it waits there, and 
   const [held] = await heldAt(west, south);
   assert.is(held?.state, "held");
   assert.is(held?.attempts, 0);
+  const retried = await west.admin.ok("POST", `/deliveries/${String(held?.id)}/retry`, {});
+  assert.equal([retried.state, retried.next_attempt_at], ["held", null], "its peer is suspended all the same");
+  assert.equal(await west.admin.list("/deliveries?state=queued"), []);
   const lane = (await findPeer(west, south.origin))?.lane as Json;
-  assert.equal([lane.state, lane.depth], ["held", 1]);
+  assert.equal([lane.state, lane.depth, lane.next_attempt_at], ["held", 1, null]);
   assert.is((await readProject(sud, String(ofWest.id)))?.revision, 1);
   assert.is((await readProject(ouest, String(ofSouth.id)))?.revision, 1);
   assert.is((await south.admin.list("/deliveries?state=dead")).length, 0);

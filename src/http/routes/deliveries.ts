@@ -18,7 +18,7 @@ export function deliveryRoutes(dependencies: HttpDependencies): readonly Route[]
       query: pageQuery.extend({
         peer: z.string().max(2048).optional(),
         activity: z.string().max(2048).optional(),
-        state: z.enum(["queued", "delivered", "dead", "discarded", "cancelled"]).optional(),
+        state: z.enum(["queued", "held", "delivered", "dead", "discarded", "cancelled"]).optional(),
       }),
       answer: { status: 200, schema: listOf(deliverySchema) },
       handle: async ({ caller, query }) => ({ status: 200, body: await listDeliveries(database.db, caller, query) }),
@@ -35,7 +35,7 @@ export function deliveryRoutes(dependencies: HttpDependencies): readonly Route[]
     defineRoute({
       method: "post",
       path: "/deliveries/:id/retry",
-      summary: "Try a dead or waiting delivery now",
+      summary: "Try a dead or waiting delivery now; one for a suspended peer is `held` until that is resumed",
       access,
       params: idParams,
       body: z.strictObject({}),
