@@ -108,6 +108,10 @@ export async function startNode(options: NodeOptions = {}): Promise<TestNode> {
     }
     if (reader === undefined) {
       reader = new pg.Client({ connectionString: databaseUrl });
+      // Its server may be restarted in the meantime.
+      reader.on("error", () => {
+        reader = undefined;
+      });
       await reader.connect();
     }
     return (await reader.query(statement)).rows;

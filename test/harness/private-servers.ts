@@ -1,4 +1,5 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { once } from "node:events";
 import { chown, mkdtemp, readdir, readFile } from "node:fs/promises";
 import type { Socket } from "node:net";
 import { tmpdir } from "node:os";
@@ -9,13 +10,21 @@ import { freePort } from "./free-port.ts";
 /** A server that only this run uses; it ends with the process that started it, however that ends. */
 export interface PrivateServer extends AsyncDisposable {
   readonly url: string;
+  /** Ends it in order, as a restart does. */
+  stop(): Promise<void>;
+  /** Ends it at once, as a crash does. */
+  crash(): Promise<void>;
+  /** Starts it again with what it kept, and waits until it answers; nothing while it runs. */
+  start(): Promise<void>;
 }
+
+type Ready = (url: string) => Promise<void>;
 
 /**
  * Starts a PostgreSQL of its own in a temporary directory, durable for nothing (fsync off), or returns undefined where
  * its programs are not installed. `ready` is asked until it stops throwing.
  */
-export async function startPrivatePostgres(ready: (url: string) => Promise<void>): Promise<PrivateServer | undefined> {
+export async function startPrivatePostgres(ready: Ready): Promise<PrivateServer | undefined> {
   const versions = (await readdir("/usr/lib/postgresql").catch(() => [])).sort((a, b) => Number(b) - Number(a));
   const folders = versions.map((version) => `/usr/lib/postgresql/${version}/bin`);
   const initdb = await findProgram("initdb", folders);
@@ -32,11 +41,13 @@ export async function startPrivatePostgres(ready: (url: string) => Promise<void>
   const settings = ["-c", "fsync=off", "-c", "max_connections=200", "-c", "listen_addresses=127.0.0.1"];
   const program = [postgres, "-D", data, "-p", String(port), "-k", directory, ...settings];
   const child = startTied(program, "INT", directory, owner);
-  return untilReady(child, `postgres://concordat@127.0.0.1:${port}/postgres`, ready);
+  const url = `postgres://concordat@127.0.0.1:${port}/postgres`;
+  // The server's own "immediate shutdown": killing its first process alone would leave the others.
+  return await superviseServer(child, { url, stop: "INT", crash: "QUIT", ready });
 }
 
 /** Starts a Redis of its own that keeps nothing on disk, or returns undefined where it is not installed. */
-export async function startPrivateRedis(ready: (url: string) => Promise<void>): Promise<PrivateServer | undefined> {
+export async function startPrivateRedis(ready: Ready): Promise<PrivateServer | undefined> {
   const redis = await findProgram("redis-server", []);
   if (redis === undefined) return undefined;
   const directory = await mkdtemp(join(tmpdir(), "concordat-test-redis-"));
@@ -53,7 +64,8 @@ export async function startPrivateRedis(ready: (url: string) => Promise<void>): 
     "--dir",
     directory,
   ];
-  return untilReady(startTied([redis, ...settings], "TERM", directory, {}), `redis://127.0.0.1:${port}`, ready);
+  const child = startTied([redis, ...settings], "TERM", directory, {});
+  return await superviseServer(child, { url: `redis://127.0.0.1:${port}`, stop: "TERM", crash: "KILL", ready });
 }
 
 interface Owner {
@@ -69,40 +81,84 @@ async function unprivilegedOwner(): Promise<Owner> {
   return account === undefined ? {} : { uid: Number(account[2]), gid: Number(account[3]) };
 }
 
-/** A shell holds the server and waits on our end of a pipe: when we end, even by SIGKILL, it stops the server and tidies up. */
+/**
+ * A shell holds the server and reads from us: the name of a signal ends the server, `start` starts it again, and the end
+ * of the pipe, which comes when we end, even by SIGKILL, stops it and tidies up. It answers each word with a line.
+ */
 function startTied(program: readonly string[], signal: string, directory: string, owner: Owner): ChildProcess {
-  const script = `directory=$1; shift; "$@" & server=$!; read -r line; kill -s ${signal} $server; wait $server; rm -rf "$directory"`;
+  const script = `directory=$1; shift
+    run() { "$@" >/dev/null & server=$!; }
+    run "$@"
+    while read -r word; do
+      if [ "$word" = start ]; then run "$@"; else kill -s "$word" $server; wait $server; fi
+      echo done
+    done
+    kill -s ${signal} $server; wait $server; rm -rf "$directory"`;
   const child = spawn("sh", ["-c", script, "sh", directory, ...program], {
     ...owner,
     cwd: directory,
     detached: true,
-    stdio: ["pipe", "ignore", "ignore"],
+    stdio: ["pipe", "pipe", "ignore"],
   });
   child.unref();
-  (child.stdin as Socket).unref();
+  for (const pipe of [child.stdin, child.stdout]) (pipe as Socket).unref();
   return child;
 }
 
-async function untilReady(
-  child: ChildProcess,
-  url: string,
-  ready: (url: string) => Promise<void>,
-): Promise<PrivateServer> {
-  const stop = async () => {
-    const ended = new Promise((resolve) => child.once("exit", resolve));
+interface Supervision {
+  readonly url: string;
+  /** Signals, by their names. */
+  readonly stop: string;
+  readonly crash: string;
+  readonly ready: Ready;
+}
+
+async function superviseServer(child: ChildProcess, { url, stop, crash, ready }: Supervision): Promise<PrivateServer> {
+  let runs = true;
+  const tell = async (word: string) => {
+    const pipe = child.stdout as Socket;
+    pipe.ref();
+    child.stdin?.write(`${word}\n`);
+    await once(pipe, "data");
+    pipe.unref();
+    runs = word === "start";
+  };
+  const end = (signal: string) => async () => {
+    if (runs) await tell(signal);
+  };
+  const dispose = async () => {
+    const ended = once(child, "exit");
     child.ref();
     child.stdin?.end();
     await ended;
   };
+  try {
+    await untilAnswers(url, ready);
+  } catch (error) {
+    await dispose();
+    throw error;
+  }
+  return {
+    url,
+    stop: end(stop),
+    crash: end(crash),
+    async start() {
+      if (runs) return;
+      await tell("start");
+      await untilAnswers(url, ready);
+    },
+    [Symbol.asyncDispose]: dispose,
+  };
+}
+
+async function untilAnswers(url: string, ready: Ready): Promise<void> {
   for (let attempt = 1; ; attempt += 1) {
     try {
       await ready(url);
-      return { url, [Symbol.asyncDispose]: stop };
+      return;
     } catch (error) {
-      if (attempt === 150) {
-        await stop();
-        throw new Error(`the private test server at ${url} did not answer within 30 s`, { cause: error });
-      }
+      if (attempt === 150)
+        throw new Error(`the private test server at ${url} did not answer in 30 s`, { cause: error });
       await new Promise((resolve) => setTimeout(resolve, 200));
     }
   }

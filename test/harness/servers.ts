@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { userInfo } from "node:os";
 import pg from "pg";
-import { startPrivatePostgres, startPrivateRedis } from "./private-servers.ts";
+import { type PrivateServer, startPrivatePostgres, startPrivateRedis } from "./private-servers.ts";
 import { askRedis, deleteRedisKeys } from "./redis-wire.ts";
 
 /**
@@ -45,6 +45,28 @@ export async function freshDatabaseUrl(): Promise<string | undefined> {
 export async function redisSettings(): Promise<{ url: string; prefix: string } | undefined> {
   const { prefix, redis } = await servers();
   return redis === undefined ? undefined : { url: redis.url, prefix: `${prefix}:` };
+}
+
+/** Servers that one test has for itself, and so may end and start again. */
+export interface OwnServers extends AsyncDisposable {
+  readonly postgres: PrivateServer;
+  readonly redis: PrivateServer;
+}
+
+/** Reason for `skipSuite` without them. */
+export const noOwnServers = "no programs of PostgreSQL and Redis to be ended and started (install both)";
+
+/** Starts both, or gives undefined where their programs are not installed or no servers are wanted. */
+export async function startOwnServers(): Promise<OwnServers | undefined> {
+  if (process.env.CONCORDAT_TEST_SERVERS === "none") return undefined;
+  const postgres = await startPrivatePostgres(askPostgres);
+  const redis = await startPrivateRedis(pingRedis);
+  const dispose = async () => {
+    await Promise.all([postgres?.[Symbol.asyncDispose](), redis?.[Symbol.asyncDispose]()]);
+  };
+  if (postgres !== undefined && redis !== undefined) return { postgres, redis, [Symbol.asyncDispose]: dispose };
+  await dispose();
+  return undefined;
 }
 
 let resolved: Promise<TestServers> | undefined;
@@ -122,10 +144,9 @@ async function makeTemplate(url: string, run: string, prefix: string, undo: Undo
 }
 
 async function findPostgres(undo: Undo[]): Promise<string | undefined> {
-  const ready = (url: string) => withClient(url, async (client) => void (await client.query("SELECT 1")));
   const named = process.env.CONCORDAT_TEST_DATABASE_URL;
   if (named !== undefined) {
-    await ready(named).catch((error) => refuse("CONCORDAT_TEST_DATABASE_URL", error));
+    await askPostgres(named).catch((error) => refuse("CONCORDAT_TEST_DATABASE_URL", error));
     return named;
   }
   for (const user of new Set([userInfo().username, "postgres"])) {
@@ -133,30 +154,33 @@ async function findPostgres(undo: Undo[]): Promise<string | undefined> {
     const usable = await withClient(url, mayCreateDatabases).catch(() => false);
     if (usable) return url;
   }
-  const own = await startPrivatePostgres(ready);
+  const own = await startPrivatePostgres(askPostgres);
   if (own !== undefined) undo.push(() => own[Symbol.asyncDispose]());
   return own?.url;
 }
 
 async function findRedis(undo: Undo[]): Promise<string | undefined> {
-  const ready = async (url: string) => void (await askRedis(url, "PING"));
   const named = process.env.CONCORDAT_TEST_REDIS_URL;
   if (named !== undefined) {
-    await ready(named).catch((error) => refuse("CONCORDAT_TEST_REDIS_URL", error));
+    await pingRedis(named).catch((error) => refuse("CONCORDAT_TEST_REDIS_URL", error));
     return named;
   }
   const local = "redis://127.0.0.1:6379";
   if (
-    await ready(local).then(
+    await pingRedis(local).then(
       () => true,
       () => false,
     )
   )
     return local;
-  const own = await startPrivateRedis(ready);
+  const own = await startPrivateRedis(pingRedis);
   if (own !== undefined) undo.push(() => own[Symbol.asyncDispose]());
   return own?.url;
 }
+
+const askPostgres = (url: string) => withClient(url, async (client) => void (await client.query("SELECT 1")));
+
+const pingRedis = async (url: string) => void (await askRedis(url, "PING"));
 
 function refuse(setting: string, cause: unknown): never {
   throw new Error(`the server that ${setting} names does not answer; start it, or unset ${setting}`, { cause });

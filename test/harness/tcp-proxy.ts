@@ -17,6 +17,8 @@ export async function startTcpProxy(target: URL, port: number): Promise<TcpProxy
   let frozen = false;
   let broken = false;
   const sockets = new Set<Socket>();
+  /** Whose other side has ended while frozen: they hear of it at the thaw. */
+  const orphans = new Set<Socket>();
   const server = createServer((near) => {
     if (broken) {
       near.destroy();
@@ -31,7 +33,8 @@ export async function startTcpProxy(target: URL, port: number): Promise<TcpProxy
       from.on("error", () => {});
       from.on("close", () => {
         sockets.delete(from);
-        if (!frozen) to.destroy();
+        if (frozen) orphans.add(to);
+        else to.destroy();
       });
       from.on("data", (octets) => to.write(octets));
       if (frozen) from.pause();
@@ -53,6 +56,8 @@ export async function startTcpProxy(target: URL, port: number): Promise<TcpProxy
     thaw() {
       frozen = false;
       for (const socket of sockets) socket.resume();
+      for (const socket of orphans) socket.destroy();
+      orphans.clear();
     },
     cut() {
       broken = true;

@@ -1,13 +1,13 @@
 /** What happens in a walk: each step is drawn by chance, of what platforms write and of what befalls their nodes. */
+import { pick, pickWeighted } from "../harness/random.ts";
 import { pause } from "../harness/until.ts";
-import { disturbCluster, mendCluster } from "./disturbances.ts";
+import { crashUnderWrite, disturbCluster, mendCluster } from "./disturbances.ts";
 import { adminOf, untilQuiet, type WalkNode } from "./world.ts";
 import {
   declare,
   edit,
   editAsGrantee,
   living,
-  pick,
   remove,
   revise,
   type Step,
@@ -22,9 +22,9 @@ const killSpan = 60;
 const running = ({ world }: Walk) => world.nodes.filter(({ up }) => up);
 
 const suspend: Step = async (walk) => {
-  const at = pick(walk, running(walk));
+  const at = pick(walk.random, running(walk));
   const of = pick(
-    walk,
+    walk.random,
     walk.world.nodes.filter((one) => one !== at),
   );
   if (at === undefined || of === undefined) return undefined;
@@ -36,7 +36,7 @@ const suspend: Step = async (walk) => {
 };
 
 const resume: Step = async (walk) => {
-  const at = pick(walk, running(walk));
+  const at = pick(walk.random, running(walk));
   return at === undefined ? undefined : await resumeAll(at);
 };
 
@@ -51,7 +51,7 @@ async function resumeAll(at: WalkNode): Promise<string | undefined> {
 const endProcess =
   (how: "stop" | "kill"): Step =>
   async (walk) => {
-    const node = running(walk).length === walk.world.nodes.length ? pick(walk, walk.world.nodes) : undefined;
+    const node = running(walk).length === walk.world.nodes.length ? pick(walk.random, walk.world.nodes) : undefined;
     if (node === undefined) return undefined;
     node.up = false;
     await node.node[how]();
@@ -65,17 +65,21 @@ const start: Step = async ({ world }) => {
   return `${node.node.origin} is back`;
 };
 
-/** The owner's node is killed while it takes a revision, which is sent again as it was. */
+/** The owner's node, or a store of it, is killed while it takes a revision, which is sent again as it was. */
 const killWhileWriting: Step = async (walk) => {
-  const project = pick(walk, living(walk));
-  const node = project && walk.world.walkerOf(project.owner).node;
+  const { world, random } = walk;
+  const project = pick(random, living(walk));
+  const node = project && world.walkerOf(project.owner).node;
   if (project === undefined || !node?.up) return undefined;
-  const killing = pause(Math.floor(walk.random() * killSpan)).then(async () => {
+  const { shared } = world;
+  const killing = pause(Math.floor(random() * killSpan)).then(async () => {
+    if (shared !== undefined && shared.cluster === node.node) return await crashUnderWrite(shared, random);
     await node.node.kill();
     await node.node.start();
+    return "killed";
   });
-  const [done] = await Promise.all([revise(walk, project, "PATCH", (grants) => grants), killing]);
-  return `killed while writing: ${done}`;
+  const [done, how] = await Promise.all([revise(walk, project, "PATCH", (grants) => grants), killing]);
+  return `${how} while writing: ${done}`;
 };
 
 const rotate: Step = async ({ world }) => {
@@ -111,30 +115,20 @@ const chances: readonly (readonly [number, Step])[] = [
   [5, settle],
   [10, disturb],
 ];
-const total = chances.reduce((sum, [chance]) => sum + chance, 0);
 
 /** The first step drawn that finds something to do; says what it did. @throws when a node answers what it must not */
 export async function takeStep(walk: Walk): Promise<string> {
   for (;;) {
-    const done = await drawStep(walk)(walk);
+    const done = await pickWeighted(walk.random, chances)(walk);
     if (done !== undefined) return done;
   }
 }
 
-function drawStep({ random }: Walk): Step {
-  let drawn = random() * total;
-  for (const [chance, step] of chances) {
-    drawn -= chance;
-    if (drawn < 0) return step;
-  }
-  return edit;
-}
-
 /** All nodes up. */
-export async function startAll({ world }: Walk): Promise<void> {
+export async function startAll({ world, random }: Walk): Promise<void> {
   const away = world.nodes.filter(({ up }) => !up);
   await Promise.all(away.map(startNode));
-  await mendCluster(world);
+  await mendCluster(world, random);
 }
 
 async function startNode(at: WalkNode): Promise<void> {

@@ -24,11 +24,11 @@ export async function runWalk({
   steps,
   seed,
   program,
-  shared,
+  servers,
   patience = 120_000,
   lookEvery = steps,
 }: WalkOptions): Promise<void> {
-  await using world = await buildWorld({ program, shared });
+  await using world = await buildWorld({ program, servers });
   const model: Model = { projects: [] };
   const walkAt = (step: number): Walk => ({ world, model, random: createRandom(seed * 1_000_003 + step) });
   const done: string[] = [];

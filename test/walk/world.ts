@@ -1,10 +1,11 @@
 /** Three nodes in processes of their own, two platforms on each, all peers of each other. */
-import { type Cluster, startCluster } from "../harness/cluster.ts";
+import { startCluster } from "../harness/cluster.ts";
 import { makePeers, startNode, type TestNode } from "../harness/node.ts";
 import { joinPlatform, type TestPlatform, untilKnown } from "../harness/platform.ts";
 import { type Json, logIn, type Rest, type RestAnswer } from "../harness/rest.ts";
-import { freshDatabaseUrl } from "../harness/servers.ts";
+import { freshDatabaseUrl, type OwnServers } from "../harness/servers.ts";
 import { until } from "../harness/until.ts";
+import type { Shared } from "./disturbances.ts";
 
 /** A platform whose token is renewed when it is over: a walk takes longer than a session, and keys rotate. */
 export interface Walker {
@@ -22,7 +23,7 @@ export interface WalkNode {
 export interface World extends AsyncDisposable {
   readonly nodes: readonly WalkNode[];
   /** The first node, where it is one of several processes. */
-  readonly cluster?: Cluster;
+  readonly shared?: Shared;
   readonly walkers: readonly Walker[];
   walkerOf(uri: string): Walker;
 }
@@ -30,14 +31,14 @@ export interface World extends AsyncDisposable {
 export interface WorldOptions {
   /** Compiled `main.js` of the nodes. */
   readonly program?: string | undefined;
-  /** The first node on the server profile: two web and two worker processes. */
-  readonly shared?: boolean | undefined;
+  /** The first node on the server profile, with these servers: two web and two worker processes. */
+  readonly servers?: OwnServers | undefined;
 }
 
-export async function buildWorld({ program, shared = false }: WorldOptions): Promise<World> {
+export async function buildWorld({ program, servers }: WorldOptions): Promise<World> {
   const store = (await freshDatabaseUrl()) === undefined ? "pglite" : "postgres";
   const options = program === undefined ? {} : { program };
-  const cluster = shared ? await startCluster(options) : undefined;
+  const cluster = servers && (await startCluster({ ...options, servers }));
   const alone = { ...options, child: true };
   const started = [
     cluster ?? (await startNode({ ...alone, store })),
@@ -62,7 +63,7 @@ export async function buildWorld({ program, shared = false }: WorldOptions): Pro
   });
   return {
     nodes,
-    ...(cluster === undefined ? {} : { cluster }),
+    ...(servers && cluster && { shared: { cluster, servers } }),
     walkers,
     walkerOf: (uri) => walkers.find(({ platform }) => platform.uri === uri) as Walker,
     async [Symbol.asyncDispose]() {

@@ -1,5 +1,6 @@
 /** What platforms write in a walk: each write is done, and written into the model as the node answered. */
 import { type PlatformKeys, type Grant as SealedGrant, sealEdit, sealNext, sealProject } from "../harness/platform.ts";
+import { pick, type Random } from "../harness/random.ts";
 import type { Json, RestAnswer } from "../harness/rest.ts";
 import {
   addSnapshot,
@@ -16,7 +17,7 @@ import { readAs, type Walker, type World } from "./world.ts";
 export interface Walk {
   readonly world: World;
   readonly model: Model;
-  readonly random: () => number;
+  readonly random: Random;
 }
 
 /** Says what it did; undefined when there was nothing to do. */
@@ -28,8 +29,6 @@ const overtaken = new Set(["revision_stale", "recipients_stale"]);
 /** The same for a grantee, whose own node may not know yet what was withdrawn. */
 const lost = new Set([...overtaken, "not_found", "not_owner", "grants_refused"]);
 
-export const pick = <T>({ random }: Walk, items: readonly T[]): T | undefined =>
-  items[Math.floor(random() * items.length)];
 export const living = ({ model }: Walk) => model.projects.filter(({ deleted }) => !deleted);
 const keysOf = ({ world }: Walk, uri: string): PlatformKeys => world.walkerOf(uri).platform;
 
@@ -44,7 +43,7 @@ function sealedGrants(walk: Walk, grants: ReadonlyMap<string, Grant>): readonly 
 const isSealedFor = ({ expires }: SealedGrant) => expires === undefined || Date.parse(expires) > Date.now();
 
 export const declare: Step = async (walk) => {
-  const owner = pick(walk, walk.world.walkers);
+  const owner = pick(walk.random, walk.world.walkers);
   if (!owner?.node.up || living(walk).length >= greatestProjects) return undefined;
   const code = `P${walk.model.projects.length}`;
   const content = { description: code };
@@ -107,15 +106,15 @@ const grantOf = ({ to, mode = "readonly", from = "2026-01-01T00:00:00Z", expires
 });
 
 export const edit: Step = async (walk) => {
-  const project = pick(walk, living(walk));
+  const project = pick(walk.random, living(walk));
   return project === undefined ? undefined : await revise(walk, project, "PATCH", (grants) => grants);
 };
 
 export const share: Step = async (walk) => {
-  const project = pick(walk, living(walk));
+  const project = pick(walk.random, living(walk));
   if (project === undefined) return undefined;
   const others = walk.world.walkers.filter(({ platform }) => platform.uri !== project.owner);
-  const grantee = pick(walk, others) as Walker;
+  const grantee = pick(walk.random, others) as Walker;
   const mode: Mode = walk.random() < 0.5 ? "editable" : "readonly";
   const expires = walk.random() < 0.1 ? { expires: Date.now() + 5_000 } : {};
   return await revise(walk, project, "share", (grants) => {
@@ -125,18 +124,18 @@ export const share: Step = async (walk) => {
 
 export const unshare: Step = async (walk) => {
   const project = pick(
-    walk,
+    walk.random,
     living(walk).filter((one) => currentOf(one).grants.size > 0),
   );
   if (project === undefined) return undefined;
-  const grantee = pick(walk, [...currentOf(project).grants.keys()]);
+  const grantee = pick(walk.random, [...currentOf(project).grants.keys()]);
   return await revise(walk, project, "unshare", (grants) => {
     return new Map([...grants].filter(([uri]) => uri !== grantee));
   });
 };
 
 export const remove: Step = async (walk) => {
-  const project = pick(walk, living(walk));
+  const project = pick(walk.random, living(walk));
   if (project === undefined) return undefined;
   const owner = walk.world.walkerOf(project.owner);
   if (!owner.node.up) return undefined;
@@ -149,9 +148,9 @@ export const remove: Step = async (walk) => {
 
 /** An editable grantee revises what its own node shows it, which may be old. */
 export const editAsGrantee: Step = async (walk) => {
-  const project = pick(walk, living(walk));
+  const project = pick(walk.random, living(walk));
   const editors = [...(project ? currentOf(project).grants : [])].filter(([, { mode }]) => mode === "editable");
-  const editor = pick(walk, editors)?.[0];
+  const editor = pick(walk.random, editors)?.[0];
   const walker = editor === undefined ? undefined : walk.world.walkerOf(editor);
   if (project === undefined || !walker?.node.up) return undefined;
   const shown = await readAs(walker, project.uri);
