@@ -8,6 +8,7 @@ import type { Config } from "./config.ts";
 import { fingerprint } from "./crypto/keys.ts";
 import { ConcordatError } from "./errors.ts";
 import { createApp, createHealthApp, createHttpServer } from "./http/app.ts";
+import { heldOctets } from "./http/body.ts";
 import { createAddressReader } from "./http/client-address.ts";
 import type { HttpDependencies } from "./http/dependencies.ts";
 import { type ListenPlace, listen } from "./http/listen.ts";
@@ -123,6 +124,7 @@ async function startNode(
     about: { version, role: config.role },
     clock,
     readLanes: () => listLanes(database.db, system),
+    heldOctets,
     countUnnumbered: () => countUnnumbered(database.db),
     ...(stores.redisReady === undefined ? {} : { redisReady: stores.redisReady }),
   });

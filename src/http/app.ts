@@ -6,6 +6,7 @@ import Koa, { type Context, type Next } from "koa";
 import { Problem } from "../errors.ts";
 import { limits } from "../protocol/limits.ts";
 import { authenticate } from "./auth.ts";
+import { releaseBody } from "./body.ts";
 import type { HttpDependencies } from "./dependencies.ts";
 import { createOpenApi } from "./openapi.ts";
 import { createErrorSink } from "./problems.ts";
@@ -63,6 +64,7 @@ export function createApp(dependencies: HttpDependencies): Koa {
 
 function createKoa({ corsOrigins, log }: HttpDependencies, ...routers: readonly Router[]): Koa {
   const app = new Koa();
+  app.use(releaseBody);
   app.use(createErrorSink(log));
   app.use(setHeaders);
   app.use(refuseNul);

@@ -1,6 +1,7 @@
 /** Request bodies: their media type, their size and the time that they may take. */
+import type { IncomingMessage } from "node:http";
 import { parse } from "content-type";
-import type { Context } from "koa";
+import type { Context, Next } from "koa";
 import getRawBody from "raw-body";
 import { Problem } from "../errors.ts";
 import { limits } from "../protocol/limits.ts";
@@ -43,13 +44,31 @@ export function isActivityType(type: string, parameters: MediaParameters): boole
   return type === "application/activity+json" || type === "application/json";
 }
 
-/** Octets that have come in of bodies which are not whole yet, of all requests to this process. */
-let unfinished = 0;
+let held = 0;
+const heldOf = new WeakMap<IncomingMessage, number>();
+
+/** What the bodies of all requests take that this process has not answered yet, octets. */
+export const heldOctets = (): number => held;
+
+function hold(request: IncomingMessage, octets: number): void {
+  held += octets;
+  heldOf.set(request, (heldOf.get(request) ?? 0) + octets);
+}
+
+/** Outermost: a body takes memory for as long as its request is worked on, also when whoever sent it has gone. */
+export async function releaseBody(ctx: Context, next: Next): Promise<void> {
+  try {
+    await next();
+  } finally {
+    held -= heldOf.get(ctx.req) ?? 0;
+    heldOf.delete(ctx.req);
+  }
+}
 
 /**
  * Reads the body, at most `octets` of it, within 30 seconds.
- * @throws {Problem} `too_large`, `timeout`, `malformed_http` when the sender went away, `unavailable` when unfinished
- *   bodies take too much memory
+ * @throws {Problem} `too_large`, `timeout`, `malformed_http` when the sender went away, `unavailable` when bodies
+ *   take too much memory
  */
 export async function readBody(ctx: Context, octets: number): Promise<Uint8Array> {
   const length = ctx.get("content-length");
@@ -59,12 +78,10 @@ export async function readBody(ctx: Context, octets: number): Promise<Uint8Array
   const late = new Promise<never>((_, refuse) => {
     timer = setTimeout(() => refuse(new Problem("timeout")), limits.bodyMilliseconds);
   });
-  let own = 0;
   const full = new Promise<never>((_, refuse) => {
     ctx.req.on("data", (chunk: Buffer) => {
-      own += chunk.length;
-      unfinished += chunk.length;
-      if (unfinished > limits.unfinishedOctets) refuse(new Problem("unavailable", undefined, { retry_after: 5 }));
+      hold(ctx.req, chunk.length);
+      if (held > limits.heldOctets) refuse(overloaded());
     });
   });
   try {
@@ -77,6 +94,8 @@ export async function readBody(ctx: Context, octets: number): Promise<Uint8Array
   } finally {
     clearTimeout(timer);
     ctx.req.removeAllListeners("data");
-    unfinished -= own;
   }
 }
+
+const overloaded = () =>
+  new Problem("unavailable", "Too much is waiting to be answered; try again in a moment.", { retry_after: 5 });

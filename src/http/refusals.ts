@@ -20,7 +20,8 @@ export function createWitness({
         actor = nameCaller(caller);
       });
     } catch (error) {
-      if (error instanceof Problem) {
+      // That there is too much to do is no refusal of the request, and the journal would be one more thing to do.
+      if (error instanceof Problem && error.code !== "unavailable") {
         const entry = { at: clock(), actor, action: "request.refused" };
         await countRefusal(database.db, error.code, readAddress(ctx.req), entry);
       }

@@ -16,8 +16,8 @@ export const limits = {
   clockSkew: 300,
   headerMilliseconds: 10_000,
   bodyMilliseconds: 30_000,
-  /** Octets of bodies that are not whole yet, of all requests to one process. */
-  unfinishedOctets: 64 * 1024 * 1024,
+  /** Octets of bodies, whole or not, of all requests to one process that are not answered yet. */
+  heldOctets: 64 * 1024 * 1024,
   /** Outbound requests: connect, whole, octets of the answer. */
   connectMilliseconds: 5_000,
   requestMilliseconds: 10_000,

@@ -25,6 +25,8 @@ export interface MetricsSources {
   readonly clock: () => Date;
   readonly readLanes: () => Promise<readonly LaneReading[]>;
   readonly countUnnumbered: () => Promise<number>;
+  /** Octets of bodies whose requests are not answered yet. */
+  readonly heldOctets: () => number;
   /** Absent in a node without Redis. */
   readonly redisReady?: () => boolean;
 }
@@ -69,6 +71,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
   );
   const ofLanes = [...Object.values(lanes), state, lastError];
   gauge("info", "The program", ["version", "role"]).set(about, 1);
+  const held = gauge("request_octets", "Octets of bodies of requests that are not answered yet");
   const redis = redisReady && gauge("redis_up", "1 when Redis answers");
 
   const readDatabase = async (): Promise<void> => {
@@ -91,6 +94,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
     countInboxAnswer: (code) => inbox.inc({ code }),
     countAttempt: (outcome) => attempts.inc({ outcome }),
     async render() {
+      held.set(sources.heldOctets());
       if (redisReady) redis?.set(redisReady() ? 1 : 0);
       try {
         await readDatabase();

@@ -1,7 +1,8 @@
 import { sql } from "drizzle-orm";
 import * as assert from "uvu/assert";
+import { limits } from "../../src/protocol/limits.ts";
 import { isUnavailable, openDatabase } from "../../src/storage/database.ts";
-import { startNode } from "../harness/node.ts";
+import { freePort, startNode } from "../harness/node.ts";
 import { approveScripted, startPeer } from "../harness/peer.ts";
 import { freshDatabaseUrl, noPostgres } from "../harness/servers.ts";
 import { postIn, signatureForms } from "../harness/signature-form.ts";
@@ -113,6 +114,65 @@ test("answers 503 in time to every request, and serves again after the thaw", as
   proxy.thaw();
   await until("the node is ready", async () => (await fetch(`${node.origin}/ready`)).status === 200);
   assert.is((await node.admin.call("GET", "/peers")).status, 200);
+});
+
+test("holds 64 MiB of bodies that wait for it, refuses what is beyond at once, and takes it after the thaw", async () => {
+  const metrics = await freePort();
+  const databaseUrl = (await freshDatabaseUrl()) ?? "";
+  await using proxy = await startTcpProxy(new URL(databaseUrl), 5432);
+  await using node = await startNode({
+    store: "postgres",
+    databaseUrl,
+    environment: { CONCORDAT_DATABASE_URL: proxy.url, CONCORDAT_METRICS_PORT: String(metrics) },
+  });
+  await using peer = await startPeer();
+  await approveScripted(node, peer);
+  const like = () => peer.activity({ type: "Like", object: `${peer.origin}/notes/1` });
+
+  // As much as is held, to the octet; each is judged by the database twice: how much it may bring, and who sent it.
+  let end: () => void = () => {};
+  const lastOctet = new Promise<void>((resolve) => {
+    end = resolve;
+  });
+  const body = JSON.stringify([like()]).padEnd(limits.batchOctets);
+  let answered = 0;
+  const waiting = Array.from({ length: limits.heldOctets / limits.batchOctets }, async () => {
+    const { status } = await peer.post(node.origin, null, { path: "/batch-inbox", body, lastOctet });
+    answered += 1;
+    return status;
+  });
+  await until("all but the last octets have come", async () => {
+    const measured = await (await fetch(`http://127.0.0.1:${metrics}/metrics`)).text();
+    const octets = /^concordat_request_octets (\d+)$/m.exec(measured)?.[1];
+    return Number(octets) === limits.heldOctets - waiting.length;
+  });
+  proxy.freeze();
+  end();
+  const health = async () => (await fetch(`${node.origin}/health`)).status;
+  // What was sent before the second of two requests that follow each other has been read when that is answered.
+  assert.equal([await health(), await health()], [200, 200]);
+
+  const beyond = like();
+  const login = { username: "admin", password: "not-a-secret-in-a-test" };
+  for (const refused of [
+    await peer.post(node.origin, beyond),
+    await peer.post(node.origin, [beyond], { path: "/batch-inbox", body: JSON.stringify([beyond]) }),
+    await node.admin.call("POST", "/auth/login", login),
+  ]) {
+    assert.is(refused.status, 503);
+    assert.is(refused.body.code, "unavailable");
+    assert.match(String(refused.headers["retry-after"]), /^[1-9][0-9]*$/);
+  }
+  assert.is(await health(), 200);
+  assert.is(answered, 0, "those that are held still wait");
+
+  proxy.thaw();
+  await Promise.all(waiting);
+  const stored = () => node.query(`select from received_activities where id = '${String(beyond.id)}'`);
+  assert.is((await stored()).length, 0);
+  await until("the node is ready", async () => (await fetch(`${node.origin}/ready`)).status === 200);
+  assert.is((await peer.post(node.origin, beyond)).status, 202);
+  assert.is((await stored()).length, 1);
 });
 
 test.run();

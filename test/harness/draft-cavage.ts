@@ -36,6 +36,8 @@ export interface Knobs {
   readonly signature?: (header: string) => string | null;
   /** Further header lines, also repeated ones; covered ones are signed with their value here. */
   readonly headers?: readonly (readonly [string, string])[];
+  /** Keeps the last octet of the body back until then. */
+  readonly lastOctet?: Promise<unknown>;
   /** Changes the body after it was signed. */
   readonly tamper?: (body: Buffer) => Buffer;
 }
@@ -98,5 +100,6 @@ export async function sendDraftCavage(origin: string, body: Buffer, signing: Sig
     path,
     headers: [...lines, ...(signature === null ? [] : [["Signature", signature] as const])],
     body: sent,
+    ...(signing.lastOctet === undefined ? {} : { lastOctet: signing.lastOctet }),
   });
 }

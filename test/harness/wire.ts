@@ -17,6 +17,8 @@ export async function sendRequest(
     readonly path: string;
     readonly headers: readonly (readonly [string, string])[];
     readonly body?: Buffer;
+    /** Keeps the last octet of the body back until then. */
+    readonly lastOctet?: Promise<unknown>;
   },
 ): Promise<Answer> {
   const { hostname, port, host } = new URL(origin);
@@ -50,7 +52,12 @@ export async function sendRequest(
       });
     });
     outgoing.on("error", reject);
-    outgoing.end(body);
+    if (sent.lastOctet === undefined) {
+      outgoing.end(body);
+    } else {
+      outgoing.write(body.subarray(0, -1));
+      void sent.lastOctet.then(() => outgoing.end(body.subarray(-1)));
+    }
   });
 }
 
