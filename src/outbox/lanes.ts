@@ -24,7 +24,8 @@ export interface LaneDependencies extends DeliverDependencies, WriteBackDependen
   readonly onOutcome: (kind: Outcome["kind"]) => void;
 }
 
-const renewalMilliseconds = 2_000;
+/** How often a lease is renewed while a request takes its time: it outlives a few that fail. */
+const renewalMilliseconds = 1_000;
 /** So many different activities failing in a row speak of the peer. */
 const failuresOfPeer = 3;
 

@@ -7,7 +7,7 @@ import type { Tx } from "../storage/database.ts";
 import { lanes } from "../storage/schema.ts";
 
 /** How long a lease holds without renewal: how soon a lane is taken over whose worker was killed. */
-const lease = sql`interval '6 seconds'`;
+const lease = sql`interval '4 seconds'`;
 
 /** Until when a lease holds that is taken or renewed now. */
 export const leaseEnd = sql`clock_timestamp() + ${lease}`;

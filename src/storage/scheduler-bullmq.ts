@@ -20,9 +20,9 @@ export interface BullmqSchedulerOptions {
 }
 
 const queueName = "lanes";
-/** A worker that was killed loses its lanes after this, milliseconds. */
-const lockDuration = 4_000;
-const stalledInterval = 2_000;
+/** A worker that was killed loses its jobs after this, and the next look for such jobs: before its leases run out, milliseconds. */
+const lockDuration = 3_000;
+const stalledInterval = 1_000;
 /** How long one request for a job waits in Redis, seconds: what a stop may have to wait for. */
 const drainDelay = 2;
 /** Times ahead are rounded up to this, so that wakes for nearly the same moment are one job, milliseconds. */
