@@ -62,6 +62,7 @@ export const problemKinds = {
   state_conflict: { status: 409, permanent: true, title: "The present state does not allow this" },
   idempotency_conflict: { status: 409, title: "The idempotency key was used with another body" },
   fingerprint_mismatch: { status: 409, title: "The fingerprint is not the one that was shown" },
+  event_unknown: { status: 409, title: "The newest event here is older than the one that is named" },
   precondition_failed: { status: 412, title: "The resource has changed since it was read" },
 
   too_large: { status: 413, permanent: true, title: "The request is larger than this node accepts" },

@@ -1,5 +1,6 @@
 /** Events: the journal as one platform, or the administrators, may see it (docs/rest.md, "Events"). */
-import { and, arrayContains, asc, desc, gt, isNotNull, sql } from "drizzle-orm";
+import { and, arrayContains, asc, desc, gt, gte, isNotNull, sql } from "drizzle-orm";
+import { Problem } from "../errors.ts";
 import type { JsonObject } from "../protocol/objects.ts";
 import type { Database, Tx } from "../storage/database.ts";
 import { journal } from "../storage/schema.ts";
@@ -64,6 +65,29 @@ export async function readHead(database: Database): Promise<number> {
     .orderBy(desc(journal.seq))
     .limit(1);
   return row?.seq ?? 0;
+}
+
+/**
+ * Refuses an event that this journal has not come to: it was restored from an older copy, and whoever waited for its
+ * numbers to get there would miss what is told meanwhile.
+ * @throws {Problem} `event_unknown`, with the newest id as `last_id`
+ */
+export async function requireReached(database: Database, event: number): Promise<void> {
+  if (event === 0) return;
+  const [reached] = await database.db
+    .select({ seq: journal.seq })
+    .from(journal)
+    .where(gte(journal.seq, event))
+    .limit(1);
+  if (reached) return;
+  const last = await readHead(database);
+  if (last >= event) return;
+  throw new Problem(
+    "event_unknown",
+    `The newest event here is ${last}: the instance has come back from an older copy of its data and does not know what ` +
+      "it told after that. Read again what you follow, then begin after that event.",
+    { last_id: last },
+  );
 }
 
 /** Whom the events after `after` are for, at most `limit` of them, and how far that looked. */

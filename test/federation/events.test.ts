@@ -114,6 +114,21 @@ test("refuses what names no event, and who has no token", async () => {
   assert.is((await hcl.rest.call("GET", "/events", undefined, { authorization: "Bearer no" })).status, 401);
 });
 
+test("refuses an event that the journal has not come to, as after a restore, instead of waiting for its number", async () => {
+  const { last_id: last } = (await poll(hcl, "wait=0")) as { last_id: number };
+  assert.is((await poll(hcl, `after=${last}`)).last_id, last, "the newest one is known");
+  const beyond = last + 1_000;
+  await using stream = await openEventStream(lyon.origin, hcl.rest, beyond);
+  assert.is(stream.status, 409);
+  for (const query of [`after=${beyond}`, `after=${beyond}&wait=20`]) {
+    const refused = await hcl.rest.call("GET", `/events?${query}`);
+    assert.is(refused.body.code, "event_unknown", query);
+    assert.is(refused.status, 409);
+    const head = Number(refused.body.last_id);
+    assert.ok(head >= last && head < beyond, String(head));
+  }
+});
+
 test("a caller has eight open streams and polls, whatever its sessions; what ended counts no more", async () => {
   const crowd = await joinPlatform(lyon, "crowd");
   const sessions = [crowd.rest, await logIn(lyon.origin, "crowd", crowd.accessKey)];

@@ -111,6 +111,23 @@ test("ends when the instance refuses the caller for good", async () => {
   assert.is(error?.code, "invalid_credentials");
 });
 
+test("ends when the instance has come back from an older copy, and says so", async () => {
+  const after = (await headOf()) + 1_000;
+  const error = await watchEvents(clientOf(node.origin), { after })
+    .next()
+    .then(
+      () => null,
+      (reason: { code?: unknown; message: string }) => reason,
+    );
+  assert.is(error?.code, "event_unknown");
+  assert.match(error?.message ?? "", /older copy/);
+  const { command } = peopleIn(directory);
+  await command("admin", "admin", "login", node.origin);
+  const watched = await command("admin", "admin", "watch", "--after", String(after));
+  assert.is(watched.code, 1);
+  for (const part of [/older copy/, /event_unknown/]) assert.match(watched.err, part);
+});
+
 test("the commands print a line for each event, and end after as many as were asked for", async () => {
   const { command, settingsOf } = peopleIn(directory);
   const platform = await node.admin.ok("POST", "/platforms", { name: "HCL", access_key: { label: "first" } });

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { Problem } from "../../errors.ts";
 import type { AdministratorCaller, PlatformCaller } from "../../registry/caller.ts";
 import type { EventView } from "../../registry/event-watch.ts";
-import { type Event, listEvents, readHead } from "../../registry/events.ts";
+import { type Event, listEvents, readHead, requireReached } from "../../registry/events.ts";
 import type { HttpDependencies } from "../dependencies.ts";
 import { defineRoute, type Route } from "../route.ts";
 import { eventSchema } from "../shapes.ts";
@@ -32,16 +32,19 @@ export function eventRoutes({ database, eventWatch }: HttpDependencies): readonl
         stream: eventSchema,
       },
       handle: async ({ caller, query, header, gone }) => {
+        const { after, wait } = query;
+        const streams = after === undefined && wait === undefined;
+        const asked = streams ? readLastEventId(header("last-event-id")) : after;
+        if (asked !== undefined) await requireReached(database, asked);
         const view = eventWatch.open(caller);
         if (gone.aborted) view.close();
         gone.addEventListener("abort", () => view.close());
-        const { after, wait } = query;
-        if (after === undefined && wait === undefined) {
-          const from = readLastEventId(header("last-event-id")) ?? (await readHead(database));
+        if (streams) {
+          const from = asked ?? (await readHead(database));
           return { status: 200, stream: streamEvents(view, caller, from) };
         }
         try {
-          const from = after ?? (await readHead(database));
+          const from = asked ?? (await readHead(database));
           const items = await waitForEvents(view, caller, from, wait ?? 0);
           return { status: 200, body: { items, last_id: items.at(-1)?.id ?? from } };
         } finally {
