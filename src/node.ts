@@ -111,7 +111,7 @@ async function startNode(
   const places = listenPlaces(config);
   // Before anything is recorded: an origin that cannot be listened for now may be changed yet.
   for (const place of Object.values(places)) await (await listen(createServer(), place))[Symbol.asyncDispose]();
-  const { database, keyValue, scheduler, signals } = stores;
+  const { database, keyValue, scheduler, signals, redisState } = stores;
   const keys = await loadNodeKeys({ dataDir: config.dataDir, secret: config.nodeKeys });
   await database.transaction((tx) => claimNode(tx, { origin, keys, now: clock() }));
   const firstPassword = await ensureAdministrator(database, config, clock());
@@ -126,7 +126,7 @@ async function startNode(
     readLanes: () => listLanes(database.db, system),
     heldOctets,
     countUnnumbered: () => countUnnumbered(database.db),
-    ...(stores.redisReady === undefined ? {} : { redisReady: stores.redisReady }),
+    ...(redisState === undefined ? {} : { redisReady: () => redisState() !== "unreachable" }),
   });
   const refreshPeerKeys = createPeerKeyRefresh({ database, fetcher, keyValue, clock });
   const shared = { database, fetcher, keys, origin, clock, wake, numberJournal, refreshPeerKeys };
@@ -156,7 +156,7 @@ async function startNode(
     version,
     eventWatch,
     onInboxAnswer: metrics.countInboxAnswer,
-    ...(stores.redisReady === undefined ? {} : { redisReady: stores.redisReady }),
+    ...(redisState === undefined ? {} : { redisState }),
   };
 
   if (config.role !== "web") {

@@ -7,7 +7,7 @@ import type { KeyValue } from "./storage/key-value.ts";
 import { openLevelKeyValue } from "./storage/key-value-level.ts";
 import { createRedisKeyValue } from "./storage/key-value-redis.ts";
 import { claimPostgres } from "./storage/postgres-claim.ts";
-import { openRedis } from "./storage/redis.ts";
+import { openRedis, type RedisState } from "./storage/redis.ts";
 import type { Scheduler } from "./storage/scheduler.ts";
 import { createBullmqScheduler } from "./storage/scheduler-bullmq.ts";
 import { createTimerScheduler } from "./storage/scheduler-timers.ts";
@@ -20,8 +20,8 @@ export interface Stores {
   readonly keyValue: KeyValue;
   readonly scheduler: Scheduler;
   readonly signals: Signals;
-  /** Whether Redis is reached now; absent in a node without one. */
-  readonly redisReady?: () => boolean;
+  /** How it is with Redis now; absent in a node without one. */
+  readonly redisState?: () => RedisState;
   /** Whether this process serves its database alone. */
   readonly alone: boolean;
 }
@@ -70,7 +70,7 @@ async function openShared(config: Config, url: string, { clock, log, open }: Sto
     if (lane !== null) log.error({ err: error, lane }, "draining a lane failed");
   };
   const scheduler = open(createBullmqScheduler(redis, { clock, prefix, onError }));
-  return { database, keyValue, signals, scheduler, redisReady: redis.isReady, alone: false };
+  return { database, keyValue, signals, scheduler, redisState: redis.state, alone: false };
 }
 
 async function openClaimed(config: Config, { log, open }: StoresContext): Promise<Database> {

@@ -113,7 +113,7 @@ export function createHealthApp(dependencies: HttpDependencies): Koa {
   return createKoa(dependencies, router);
 }
 
-function mountHealth(router: Router, { database, redisReady }: HttpDependencies): void {
+function mountHealth(router: Router, { database, redisState }: HttpDependencies): void {
   router.get("/health", (ctx) => {
     ctx.body = { status: "ok" };
   });
@@ -125,9 +125,9 @@ function mountHealth(router: Router, { database, redisReady }: HttpDependencies)
       throw new Problem("unavailable", "The database does not answer, or cannot be written to.");
     }
     // Without Redis everything is still accepted and delivered, each process by itself: said, but no reason to stay away.
-    if (redisReady === undefined) ctx.body = { status: "ready" };
-    else if (redisReady()) ctx.body = { status: "ready", redis: "ok" };
-    else ctx.body = { status: "degraded", redis: "unreachable" };
+    const redis = redisState?.();
+    if (redis === undefined) ctx.body = { status: "ready" };
+    else ctx.body = { status: redis === "ok" ? "ready" : "degraded", redis };
   });
 }
 

@@ -4,6 +4,7 @@ import type { NodeKeys } from "../identity/node-keys.ts";
 import type { InboxDependencies } from "../inbox/accept.ts";
 import type { PeeringDependencies } from "../outbox/peering.ts";
 import type { EventWatch } from "../registry/event-watch.ts";
+import type { RedisState } from "../storage/redis.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { AddressReader } from "./client-address.ts";
 
@@ -21,6 +22,6 @@ export interface HttpDependencies extends InboxDependencies, PeeringDependencies
   readonly version: string;
   /** Told how a request to an inbox was answered: `accepted`, or the code of the problem. */
   readonly onInboxAnswer: (code: string) => void;
-  /** Whether Redis is reached now; absent in a node without one. */
-  readonly redisReady?: () => boolean;
+  /** How it is with Redis now; absent in a node without one. */
+  readonly redisState?: () => RedisState;
 }

@@ -16,11 +16,16 @@ type ConnectionOptions = Pick<
   "autoResubscribe" | "commandTimeout" | "enableOfflineQueue" | "maxRetriesPerRequest"
 >;
 
+/** `evicts`: it works, and would drop keys of its own accord when it is full. */
+export type RedisState = "ok" | "unreachable" | "evicts";
+
 export interface OpenRedis extends AsyncDisposable {
   /** For commands: they fail at once while there is no connection. */
   readonly client: Redis;
   /** Whether it takes what is written: not while it is frozen or full, though the connection stands. */
   isReady(): boolean;
+  /** The same in a word, and whether it is set up as it must be. */
+  state(): RedisState;
   /** Another connection of the same settings but these, for what blocks or subscribes; closed with this one, like those made from it. */
   connect(options: ConnectionOptions): Redis;
 }
@@ -32,8 +37,8 @@ export interface RedisStoreOptions {
   readonly onAway: (error: Error) => void;
   /** Told once when it answers again. */
   readonly onBack: () => void;
-  /** Told when the one that is back is set up in a way that loses jobs. */
-  readonly onRefused: (error: unknown) => void;
+  /** Told when one that is in use is set up in a way that loses jobs. */
+  readonly onRefused: (error: ConcordatError) => void;
 }
 
 /**
@@ -46,6 +51,7 @@ export async function openRedis(
 ): Promise<OpenRedis> {
   const opened: Redis[] = [];
   let away = false;
+  let evicts = false;
   const leave = (error: Error) => {
     if (!away) onAway(error);
     away = true;
@@ -71,9 +77,20 @@ export async function openRedis(
     if (client.status !== "ready") return;
     await client.set(`${prefix}probe`, "", "PX", settingsEvery).then(comeBack, leave);
   };
+  const examine = async (): Promise<void> => {
+    try {
+      await requireNoEviction(client);
+      evicts = false;
+    } catch (error) {
+      // One that gave no answer may still be set up as it was.
+      if (!(error instanceof ConcordatError)) return;
+      evicts = true;
+      onRefused(error);
+    }
+  };
   const probing = setInterval(() => void probe(), probeEvery).unref();
   const examining = setInterval(() => {
-    if (!away && client.status === "ready") requireNoEviction(client).catch(onRefused);
+    if (!away && client.status === "ready") void examine();
   }, settingsEvery).unref();
   const close = async () => {
     clearInterval(probing);
@@ -90,12 +107,14 @@ export async function openRedis(
   client.on("ready", () => {
     void probe();
     // It may be another server than before.
-    requireNoEviction(client).catch(onRefused);
+    void examine();
   });
+  const isReady = () => !away && client.status === "ready";
   return {
     client,
     connect,
-    isReady: () => !away && client.status === "ready",
+    isReady,
+    state: () => (isReady() ? (evicts ? "evicts" : "ok") : "unreachable"),
     [Symbol.asyncDispose]: close,
   };
 }
