@@ -44,7 +44,9 @@ export function addAuditCommands(admin: Command, context: CliContext): void {
         const { seq, reason } = isJsonObject(verdict) ? verdict : {};
         throw new CliError("audit_broken", `The record was rewritten at entry ${seq} (${reason}).`, { seq, reason });
       }
-      output.done(verdict, `${verdict.entries} entries, unbroken; the newest has hash ${verdict.head}.`);
+      const { entries, erased, head } = verdict;
+      const gone = Number(erased) > 0 ? `, ${erased} of them erased, of which only the place is proved` : "";
+      output.done(verdict, `${entries} entries, unbroken${gone}; the newest has hash ${head}.`);
     });
 }
 

@@ -22,7 +22,7 @@ export function addReceiptCommands(program: Command, context: CliContext): void 
         [
           { title: "instance", value: ({ instance }) => hostOf(instance) },
           { title: "peer", value: (row) => hostOf(row.peer) },
-          { title: "project", value: (row) => row.code },
+          { title: "about", value: (row) => row.code ?? row.object },
           { title: "effect", value: (row) => row.effect },
           { title: "received", value: (row) => String(row.received_at).slice(0, 19), whole: true },
           { title: "activity", value: (row) => row.activity },

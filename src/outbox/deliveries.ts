@@ -1,5 +1,5 @@
 /** The administrator's view of deliveries, and what can be done about dead ones. */
-import { and, eq, inArray, notInArray, type SQL, sql } from "drizzle-orm";
+import { and, arrayContains, eq, inArray, notInArray, type SQL, sql } from "drizzle-orm";
 import { Problem } from "../errors.ts";
 import type { JsonObject } from "../protocol/objects.ts";
 import { type Caller, nameCaller } from "../registry/caller.ts";
@@ -202,7 +202,7 @@ export interface Receipt {
 
 /**
  * Receipts of one direction: `in`, signed by peers for what this node sent (of a platform: what it sent itself);
- * `out`, signed by this node for what it accepted (administrators only).
+ * `out`, signed by this node for what it accepted (of a platform: what was addressed to it).
  */
 export async function listReceipts(
   tx: Tx,
@@ -268,7 +268,7 @@ async function listOutgoing(tx: Tx, caller: Caller, request: ReceiptRequest): Pr
     .where(
       and(
         page.after,
-        caller.kind === "platform" ? sql`false` : undefined,
+        caller.kind === "platform" ? arrayContains(receivedActivities.recipients, [caller.uri]) : undefined,
         request.activity === undefined ? undefined : eq(receivedActivities.id, request.activity),
       ),
     )

@@ -139,7 +139,8 @@ export async function listAudit(
 }
 
 export type AuditVerdict =
-  | { readonly verified: true; readonly entries: number; readonly head: string }
+  /** `erased`: rows whose content and salt are gone, of which the chain vouches for their place alone. */
+  | { readonly verified: true; readonly entries: number; readonly erased: number; readonly head: string }
   | { readonly verified: false; readonly seq: number; readonly reason: "chain" | "content" | "gap" };
 
 const verificationBatch = 500;
@@ -149,6 +150,7 @@ export async function verifyJournal(database: Database): Promise<AuditVerdict> {
   await sequenceJournal(database);
   let seq = 0;
   let prev = "";
+  let erased = 0;
   for (;;) {
     const rows = await database.db
       .select()
@@ -156,15 +158,15 @@ export async function verifyJournal(database: Database): Promise<AuditVerdict> {
       .where(sql`${journal.seq} > ${seq}`)
       .orderBy(asc(journal.seq))
       .limit(verificationBatch);
-    if (rows.length === 0) return { verified: true, entries: seq, head: prev };
+    if (rows.length === 0) return { verified: true, entries: seq, erased, head: prev };
     for (const row of rows) {
       seq += 1;
       if (row.seq !== seq) return { verified: false, seq, reason: "gap" };
       if (row.prev !== prev || row.hash !== chainHash(prev, seq, row.digest)) {
         return { verified: false, seq, reason: "chain" };
       }
-      if (row.salt !== null && row.digest !== digestRow(row.salt, row))
-        return { verified: false, seq, reason: "content" };
+      if (row.salt === null) erased += 1;
+      else if (row.digest !== digestRow(row.salt, row)) return { verified: false, seq, reason: "content" };
       prev = row.hash;
     }
   }

@@ -300,12 +300,23 @@ test("the sender holds receipts, the administrator sees deliveries and an unbrok
   const ofAll = await ouest.admin.list("/receipts?direction=in");
   assert.ok(ofAll.some(({ object, code }) => object === project.uri && code === null));
   assert.ok((await lyon.admin.list("/receipts?direction=out")).some(({ object }) => object === project.uri));
+  const arrived = await rows("lyon", "receipts", "list", "--direction", "out");
+  assert.ok(arrived.some(({ object }) => object === project.uri));
+  assert.ok(arrived.every(({ direction, peer }) => direction === "out" && peer === ouest.origin));
+  const jws = new Map(arrived.map(({ activity, jws }) => [activity, jws]));
+  assert.ok(
+    about.some((receipt) => jws.get(receipt.activity) === receipt.jws),
+    "both sides have the same one",
+  );
+  assert.match((await command("lyon", "receipts", "list", "--direction", "out")).out, new URL(ouest.origin).host);
+  assert.equal(await rows("rennes", "receipts", "list", "--direction", "out"), [], "nothing came for this one");
   const deliveries = await rows("admin-ouest", "admin", "deliveries", "list", "--state", "delivered");
   assert.ok(deliveries.length >= receipts.length);
   const delivery = await result("admin-ouest", "admin", "deliveries", "show", String(deliveries[0]?.id));
   assert.equal(delivery, deliveries[0]);
   const verdict = await result("admin-ouest", "admin", "audit", "verify");
   assert.is(verdict.verified, true);
+  assert.is(verdict.erased, 0);
   const audit = await rows("admin-ouest", "admin", "audit", "list", "--limit", "200");
   for (const action of ["peer.requested", "project.created", "project.shared"]) {
     assert.ok(

@@ -67,7 +67,8 @@ export function deliveryRoutes(dependencies: HttpDependencies): readonly Route[]
     defineRoute({
       method: "get",
       path: "/receipts",
-      summary: "Receipts: `in` for what was sent from here, `out` for what was accepted here",
+      summary:
+        "Receipts: `in` for what was sent from here, `out` for what was accepted here; of a platform, for what it sent, or what was addressed to it",
       access: { administrator: "manage_deliveries", platform: "any" },
       query: pageQuery.extend({
         direction: z.enum(["in", "out"]).default("in"),
@@ -102,6 +103,7 @@ export function deliveryRoutes(dependencies: HttpDependencies): readonly Route[]
         schema: z.object({
           verified: z.boolean(),
           entries: z.number().optional(),
+          erased: z.number().optional(),
           head: z.string().optional(),
           seq: z.number().optional(),
           reason: z.string().optional(),
