@@ -53,6 +53,8 @@ export interface NodeOverrides {
   readonly clock?: () => Date;
   readonly random?: () => number;
   readonly log?: Log;
+  /** How often those who watch events look, whatever was signalled, milliseconds. */
+  readonly lookEvery?: number;
 }
 
 export interface Node extends AsyncDisposable {
@@ -139,7 +141,7 @@ async function startNode(
     retry: { base: config.deliveryRetryBaseMs, cap: config.deliveryRetryCapMs },
   };
   const peering = { ...shared, clockSkewSeconds: config.clockSkewSeconds };
-  const eventWatch = createEventWatch({ database, signals, clock, onError });
+  const eventWatch = createEventWatch({ database, signals, clock, onError, lookEvery: overrides.lookEvery });
   const dependencies: HttpDependencies = {
     ...peering,
     readPeer: createPeerReader(database),

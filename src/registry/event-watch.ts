@@ -34,6 +34,8 @@ export interface EventWatchDependencies {
   readonly signals: Signals;
   readonly clock: () => Date;
   readonly onError: (error: unknown) => void;
+  /** How often everybody looks, whatever was signalled, milliseconds. */
+  readonly lookEvery?: number | undefined;
 }
 
 interface Viewer {
@@ -55,13 +57,19 @@ const retryAfter = 5;
 
 /** Signals that come within this are one look, milliseconds. */
 const coalesceMilliseconds = 5;
-/** How often everybody looks whatever was signalled: a process that cannot signal writes all the same, milliseconds. */
-const lookEvery = 5_000;
+/** A process that cannot signal writes all the same, milliseconds. */
+const usualLook = 5_000;
 const rowsAtOnce = 1_000;
 /** Node fires timers beyond this (2^31 − 1 ms) at once. */
 const longestDelay = 2_147_483_647;
 
-export function createEventWatch({ database, signals, clock, onError }: EventWatchDependencies): EventWatch {
+export function createEventWatch({
+  database,
+  signals,
+  clock,
+  onError,
+  lookEvery = usualLook,
+}: EventWatchDependencies): EventWatch {
   const viewers = new Set<Viewer>();
   /** How far the journal was looked at; undefined while nobody watches. */
   let seen: number | undefined;
