@@ -1,5 +1,5 @@
 /** What is due to one peer: the oldest delivery, and with it those that may go in the same request. */
-import { and, asc, eq, inArray, or, sql } from "drizzle-orm";
+import { and, asc, eq, inArray, or, type Placeholder, type SQL, sql } from "drizzle-orm";
 import { limits } from "../protocol/limits.ts";
 import { dueAt } from "../registry/next-attempts.ts";
 import { sendingStates } from "../registry/peer-states.ts";
@@ -10,6 +10,8 @@ import { activities, deliveries, peers } from "../storage/schema.ts";
 
 export interface Due {
   readonly peer: PeerRow;
+  /** Changes with the peer. */
+  readonly peerVersion: string;
   readonly delivery: typeof deliveries.$inferSelect;
   readonly activity: typeof activities.$inferSelect;
 }
@@ -18,15 +20,22 @@ export interface Due {
 const betweenNodes = ["Follow", "Accept", "Reject", "Undo"];
 
 /**
- * The oldest due deliveries, at most `most` and together no larger than a batch may be, with the peer as it is now: while
- * a lane is drained it may rotate its keys, or be suspended. What must go alone comes alone.
+ * The oldest due deliveries, no more and together no larger than a batch may be, with the peer as it is now: while a lane
+ * is drained it may rotate its keys, or be suspended. What must go alone comes alone.
  */
 export async function findDue(
   tx: Tx,
-  { peerId, most, now }: { readonly peerId: string; readonly most: number; readonly now: Date },
+  { peerId, now }: { readonly peerId: string; readonly now: Date },
 ): Promise<readonly Due[]> {
-  return await prepareDue(tx).execute({ peerId, most, now: now.toISOString() });
+  return await prepareDue(tx).execute({ peerId, now: now.toISOString() });
 }
+
+const versionOfPeer = sql<string>`peers.xmin::text`;
+
+/** Of the deliveries `ids` found before, those that may still go: nobody withdrew them, and their peer is as it was. */
+export const stillDue = (ids: Placeholder, peerVersion: Placeholder): SQL<string[]> => sql`array(
+  select deliveries.id::text from deliveries join peers on peers.id = deliveries.peer_id
+  where deliveries.id = any(${ids}::uuid[]) and deliveries.state = 'queued' and ${versionOfPeer} = ${peerVersion})`;
 
 /** Once for each handle: writing this statement takes longer than most of its answers. */
 const prepareDue = preparedOnce((tx: Tx) => {
@@ -50,7 +59,7 @@ const prepareDue = preparedOnce((tx: Tx) => {
       ),
     )
     .orderBy(asc(deliveries.seq))
-    .limit(sql.placeholder("most"))
+    .limit(limits.batchActivities)
     .as("oldest");
   const line = tx
     .select({
@@ -62,7 +71,7 @@ const prepareDue = preparedOnce((tx: Tx) => {
     .from(oldest)
     .as("line");
   return tx
-    .select({ delivery: deliveries, activity: activities, peer: peers })
+    .select({ delivery: deliveries, activity: activities, peer: peers, peerVersion: versionOfPeer })
     .from(line)
     .innerJoin(deliveries, eq(deliveries.id, line.id))
     .innerJoin(activities, eq(activities.id, deliveries.activityId))

@@ -4,7 +4,6 @@
  */
 import { randomUUID } from "node:crypto";
 import { and, eq, gt, inArray, sql } from "drizzle-orm";
-import { limits } from "../protocol/limits.ts";
 import type { JsonObject } from "../protocol/objects.ts";
 import { instantOf, nextAttemptAt } from "../registry/next-attempts.ts";
 import { sendingStates } from "../registry/peer-states.ts";
@@ -38,20 +37,23 @@ export async function drainLane(dependencies: LaneDependencies, peerId: string):
   const renewal = renewNowAndThen(dependencies, peerId, worker);
   try {
     const failed = new Set<string>();
-    let most = claimed.batchInbox === null ? 1 : limits.batchActivities;
+    let together = claimed.batchInbox !== null;
+    let ahead: readonly Due[] = [];
     while (!stopping.aborted) {
-      const due = await findDue(database.db, { peerId, most, now: clock() });
-      if (due.length === 0) break;
+      if (ahead.length === 0) ahead = await findDue(database.db, { peerId, now: clock() });
+      if (ahead.length === 0) break;
+      const due = together ? ahead : ahead.slice(0, 1);
       const outcomes = await attempt(dependencies, due);
       if (outcomes === null) {
         // Each alone, for this time: it takes no batches after all, or chokes on one activity, which is to be found.
-        most = 1;
+        together = false;
         continue;
       }
       const attempted = outcomes.map((outcome, at) => speakOfPeer({ outcome, due: due[at] as Due }, failed));
-      const held = await writeOutcomes(dependencies, { peerId, attempted, worker });
+      const still = await writeOutcomes(dependencies, { peerId, worker, attempted, ahead: ahead.slice(due.length) });
       for (const { outcome } of attempted) dependencies.onOutcome(outcome.kind);
-      if (!held || attempted.some(({ outcome }) => outcome.kind === "peer")) break;
+      if (still === null || attempted.some(({ outcome }) => outcome.kind === "peer")) break;
+      ahead = still;
     }
   } catch (error) {
     // A request that was given up because the node stops is neither a success nor a failure.

@@ -4,7 +4,7 @@ import { administrators, recordEffects } from "../registry/journal.ts";
 import type { Database, Tx } from "../storage/database.ts";
 import { preparedOnce } from "../storage/prepared.ts";
 import { type DeliveryError, deliveries, lanes, peers } from "../storage/schema.ts";
-import type { Due } from "./due.ts";
+import { type Due, stillDue } from "./due.ts";
 import { heldBy, leaseEnd, renewLease } from "./leases.ts";
 import type { DeliveryFailure, Outcome } from "./outcome.ts";
 
@@ -22,27 +22,36 @@ export interface Attempted {
   readonly outcome: Outcome;
 }
 
-/** Writes outcomes of one peer back; false when the lane was taken over meanwhile, so that `worker` stops. */
+interface Lease {
+  readonly peerId: string;
+  readonly worker: string;
+}
+
+/**
+ * Writes outcomes of one peer back. Gives what of `ahead`, found before, may still go, as far as that is known without
+ * looking again; null when the lane was taken over meanwhile, so that `worker` stops.
+ */
 export async function writeOutcomes(
   dependencies: WriteBackDependencies,
   {
     peerId,
-    attempted,
     worker,
-  }: { readonly peerId: string; readonly attempted: readonly Attempted[]; readonly worker: string },
-): Promise<boolean> {
+    attempted,
+    ahead,
+  }: Lease & { readonly attempted: readonly Attempted[]; readonly ahead: readonly Due[] },
+): Promise<readonly Due[] | null> {
   const now = dependencies.clock();
   const { db } = dependencies.database;
   const delivered = attempted.flatMap(deliveredRow);
   const form = attempted.find(({ outcome }) => outcome.form)?.outcome.form;
   if (delivered.length === attempted.length && form === undefined) {
-    return await writeDelivered(db, { peerId, worker }, delivered, now);
+    return await writeDelivered(db, { peerId, worker, delivered, ahead }, now);
   }
-  return await dependencies.database.transaction(async (tx) => {
+  const stillHeld = await dependencies.database.transaction(async (tx) => {
     // A peer that judges what it is sent is well, whatever it says of it.
     const isWell = attempted.some(({ outcome }) => outcome.kind === "delivered" || outcome.kind === "dead");
     const held = isWell
-      ? await writeDelivered(tx, { peerId, worker }, delivered, now)
+      ? (await writeDelivered(tx, { peerId, worker, delivered, ahead: [] }, now)) !== null
       : await renewLease(tx, { peerId, worker });
     for (const { due, outcome } of attempted) {
       if (outcome.kind !== "delivered") await writeFailure(tx, dependencies, due, outcome, now);
@@ -52,6 +61,7 @@ export async function writeOutcomes(
     if (failure && held) await failLane(tx, dependencies, peerId, failure, now);
     return held;
   });
+  return stillHeld ? [] : null;
 }
 
 interface DeliveredRow {
@@ -65,17 +75,26 @@ const deliveredRow = ({ due, outcome }: Attempted): DeliveredRow | [] =>
 
 /**
  * All that were delivered in one statement, with the lane of a peer that is well: this is what is written most. Also what
- * was given up while it was under way has arrived, and the receipt says so. False when `worker` has lost the lane.
+ * was given up while it was under way has arrived, and the receipt says so. Null when `worker` has lost the lane.
  */
 async function writeDelivered(
   tx: Tx,
-  lease: { readonly peerId: string; readonly worker: string },
-  delivered: readonly DeliveredRow[],
+  {
+    delivered,
+    ahead,
+    ...lease
+  }: Lease & { readonly delivered: readonly DeliveredRow[]; readonly ahead: readonly Due[] },
   now: Date,
-): Promise<boolean> {
-  const ids = delivered.map(({ id }) => id);
-  const values = { ...lease, ids, delivered: JSON.stringify(delivered), now: now.toISOString() };
-  return (await prepareDelivered(tx).execute(values)).length > 0;
+): Promise<readonly Due[] | null> {
+  const [written] = await prepareDelivered(tx).execute({
+    ...lease,
+    ids: delivered.map(({ id }) => id),
+    delivered: JSON.stringify(delivered),
+    now: now.toISOString(),
+    ahead: ahead.map(({ delivery }) => delivery.id),
+    peerVersion: ahead[0]?.peerVersion ?? "",
+  });
+  return written === undefined ? null : ahead.filter(({ delivery }) => written.ahead.includes(delivery.id));
 }
 
 /** The ids stand there twice: PostgreSQL takes JSON for a hundred rows, and would read the whole table for them. */
@@ -91,7 +110,7 @@ const prepareDelivered = preparedOnce((tx: Tx) => {
     .update(lanes)
     .set({ failures: 0, nextAttemptAt: null, lastError: null, lockedUntil: leaseEnd })
     .where(heldBy(sql.placeholder("peerId"), sql.placeholder("worker")))
-    .returning({ peerId: lanes.peerId })
+    .returning({ ahead: stillDue(sql.placeholder("ahead"), sql.placeholder("peerVersion")) })
     .prepare("write_delivered");
 });
 

@@ -356,6 +356,54 @@ test("what was withdrawn before it was sent is not sent any more", async () => {
   );
 });
 
+/** Two projects wait for the peer; the answer to the first is held back until `release`. */
+async function holdFirstOfTwo(names: readonly [string, string]) {
+  const { node, peer } = pair;
+  await peer.close();
+  const [first, second] = [await share(names[0]), await share(names[1])];
+  let release: () => void = () => {};
+  const released = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  answerFor([first], async ({ activity }) => {
+    await released;
+    return { status: 202, body: { receipt: await peer.receiptFor(activity, node.origin) } };
+  });
+  await peer.listen();
+  await until("the first is under way", () => arrivalsOf(first).length === 1);
+  return { second, release };
+}
+
+test("what is withdrawn while the one before it is under way is not sent any more", async () => {
+  const { node, peer, owner } = pair;
+  const { second, release } = await holdFirstOfTwo(["under-way", "withdrawn-late"]);
+  const [{ id } = {}] = await owner.rest.list(`/projects?uri=${encodeURIComponent(String(second.id))}`);
+  const next = await sealNext(owner, second, { grants: [] });
+  await owner.rest.ok("POST", `/projects/${String(id)}/unshare`, { object: next });
+  release();
+  await settle(node);
+  assert.equal(arrivalsOf(second), []);
+  const targets = peer.arrivals.filter(({ activity }) => (activity.target as unknown) === second.id);
+  assert.equal(
+    targets.map(({ activity }) => activity.type),
+    ["Remove"],
+  );
+});
+
+test("a peer that is suspended while one is under way gets nothing more until it is resumed", async () => {
+  const { node, peer } = pair;
+  const { second, release } = await holdFirstOfTwo(["before-suspension", "after-suspension"]);
+  const path = `/peers/${String((await findPeer(node, peer.origin))?.id)}`;
+  await node.admin.ok("POST", `${path}/suspend`, {});
+  release();
+  await until("the first is delivered", async () => (await readLane(pair)).depth === 1);
+  await until("nobody drains the lane", async () => (await readLane(pair)).state === "held");
+  assert.equal(arrivalsOf(second), []);
+  await node.admin.ok("POST", `${path}/resume`, {});
+  await settle(node);
+  assert.is(arrivalsOf(second).length, 1);
+});
+
 test("a node that was killed while it delivered goes on when it is started again, without waiting for its own lease", async () => {
   const killed = await startPair({ child: true });
   try {
@@ -365,7 +413,7 @@ test("a node that was killed while it delivered goes on when it is started again
     await killed.node.kill();
     killed.peer.answerWith(undefined);
     await killed.node.start();
-    // A lease holds for 30 s.
+    // Its own lease is nobody else's.
     await until("it is delivered", () => arrivalsOf(object, killed).length === 2, 12_000);
     await settle(killed.node);
     assert.is(arrivalsOf(object, killed)[0]?.activity.id, arrivalsOf(object, killed)[1]?.activity.id);
