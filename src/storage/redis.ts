@@ -62,9 +62,8 @@ export async function openRedis(
   };
   const own = (client: Redis): Redis => {
     opened.push(client);
-    client.on("error", (error) => {
-      if (client.status !== "ready") leave(error);
-    });
+    // Nobody else listens, and what nobody listens for would end the process. It says nothing of Redis: only this one is lost.
+    client.on("error", () => {});
     const { duplicate } = client;
     // Whoever makes a connection of its own from this one may leave it trying for ever: it is closed here as well.
     client.duplicate = (override) => own(duplicate.call(client, override));
@@ -73,6 +72,9 @@ export async function openRedis(
   const connect = (options: ConnectionOptions) =>
     own(new Redis(url, { connectTimeout: 2_000, disconnectTimeout: 200, retryStrategy: waitBeforeRetry, ...options }));
   const client = connect({ enableOfflineQueue: false, maxRetriesPerRequest: 1, commandTimeout: answerWithin });
+  client.on("error", (error) => {
+    if (client.status !== "ready") leave(error);
+  });
   const probe = async (): Promise<void> => {
     if (client.status !== "ready") return;
     await client.set(`${prefix}probe`, "", "PX", settingsEvery).then(comeBack, leave);

@@ -1,6 +1,9 @@
+import { Redis } from "ioredis";
 import * as assert from "uvu/assert";
 import { readConfig } from "../../src/config.ts";
 import { examineRedis } from "../../src/doctor/stores.ts";
+import { openRedis } from "../../src/storage/redis.ts";
+import { createRedisSignals } from "../../src/storage/signals-redis.ts";
 import { freePort } from "../harness/free-port.ts";
 import { startNode, type TestNode } from "../harness/node.ts";
 import { type PrivateServer, startPrivateRedis } from "../harness/private-servers.ts";
@@ -60,6 +63,27 @@ test("its going and its coming back are in metrics, readiness and, once each, in
   await until("the metric says so", async () => (await redisUp()) === "1");
   assert.equal(await ready(), { status: "ready", redis: "ok" });
   assert.equal([logged("Redis is away"), logged("Redis is back")], [1, 1]);
+});
+
+test("one that refuses another connection of a process, and answers on its main one, is not away", async () => {
+  const told: string[] = [];
+  const tell = { onAway: (error: Error) => told.push(error.message), onBack: () => told.push("back"), onRefused() {} };
+  await using connection = await openRedis(url, tell);
+  await using signals = createRedisSignals(connection, { prefix: "refused:" });
+  signals.listen("a", () => {});
+  const admin = new Redis(url);
+  try {
+    await until("it subscribes", async () => (await admin.call("CLIENT", "LIST", "TYPE", "pubsub")) !== "");
+    await admin.config("SET", "maxclients", "1");
+    await admin.call("CLIENT", "KILL", "TYPE", "pubsub");
+    const refused = async () => /^rejected_connections:(\d+)/m.exec(await admin.info("stats"))?.[1];
+    await until("the subscriber is refused, again and again", async () => Number(await refused()) >= 8);
+    assert.is(connection.isReady(), true);
+    assert.equal(told, []);
+  } finally {
+    await admin.config("SET", "maxclients", "1000");
+    admin.disconnect();
+  }
 });
 
 test("one that comes back evicting is told by readiness, log and doctor, until it is set up again", async () => {
