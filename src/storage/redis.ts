@@ -64,6 +64,7 @@ export async function openRedis(
     opened.push(client);
     // Nobody else listens, and what nobody listens for would end the process. It says nothing of Redis: only this one is lost.
     client.on("error", () => {});
+    hideEvictionPolicy(client);
     const { duplicate } = client;
     // Whoever makes a connection of its own from this one may leave it trying for ever: it is closed here as well.
     client.duplicate = (override) => own(duplicate.call(client, override));
@@ -132,6 +133,18 @@ async function becomesReady(client: Redis): Promise<boolean> {
       resolve(true);
     });
   });
+}
+
+/**
+ * BullMQ looks for the eviction policy in all that Redis says of itself, and prints its opinion beside the log. Here the
+ * policy is asked for by its section, judged, and logged.
+ */
+function hideEvictionPolicy(client: Redis): void {
+  const info = client.info.bind(client) as (...sections: readonly string[]) => Promise<string>;
+  client.info = (async (...sections: readonly string[]) => {
+    const text = await info(...sections);
+    return sections.length === 0 ? text.replace(/^maxmemory_policy:/m, "maxmemory_policy_judged_elsewhere:") : text;
+  }) as typeof client.info;
 }
 
 /** A Redis that is full must say so, instead of dropping what waits in it. */

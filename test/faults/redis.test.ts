@@ -3,10 +3,12 @@ import * as assert from "uvu/assert";
 import { readConfig } from "../../src/config.ts";
 import { examineRedis } from "../../src/doctor/stores.ts";
 import { openRedis } from "../../src/storage/redis.ts";
+import { createBullmqScheduler } from "../../src/storage/scheduler-bullmq.ts";
 import { createRedisSignals } from "../../src/storage/signals-redis.ts";
 import { freePort } from "../harness/free-port.ts";
 import { startNode, type TestNode } from "../harness/node.ts";
 import { type PrivateServer, startPrivateRedis } from "../harness/private-servers.ts";
+import { quiet } from "../harness/redis-quiet.ts";
 import { askRedis } from "../harness/redis-wire.ts";
 import type { Json } from "../harness/rest.ts";
 import { freshDatabaseUrl, noPostgres, noRedis } from "../harness/servers.ts";
@@ -84,6 +86,29 @@ test("one that refuses another connection of a process, and answers on its main 
     await admin.config("SET", "maxclients", "1000");
     admin.disconnect();
   }
+});
+
+test("one that evicts is told by the log alone: BullMQ prints nothing of it beside", async () => {
+  await using connection = await openRedis(url, quiet);
+  await setPolicy("allkeys-lru");
+  const printed: unknown[] = [];
+  const { warn } = console;
+  console.warn = (...parts: unknown[]) => void printed.push(...parts);
+  try {
+    await using scheduler = createBullmqScheduler(connection, {
+      clock: () => new Date(),
+      prefix: "evicting:",
+      onError() {},
+    });
+    const drained: string[] = [];
+    scheduler.start(async (lane) => void drained.push(lane));
+    scheduler.wake("a");
+    await until("its connections are in use", () => drained.length > 0);
+  } finally {
+    console.warn = warn;
+    await setPolicy("noeviction");
+  }
+  assert.equal(printed, []);
 });
 
 test("one that comes back evicting is told by readiness, log and doctor, until it is set up again", async () => {
