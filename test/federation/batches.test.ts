@@ -48,7 +48,7 @@ async function release(count: number): Promise<Waiting> {
     const { handle } = await joinPlatform(node, `p${names++}`);
     made.push(`Platform ${handle}`);
   }
-  const queued = await node.admin.list("/deliveries?state=queued");
+  const held = await node.admin.list("/deliveries?state=held");
   await node.admin.ok("POST", `${path}/resume`, {});
   return {
     names: made,
@@ -57,7 +57,7 @@ async function release(count: number): Promise<Waiting> {
     async deliveries() {
       const now = new Map((await node.admin.list("/deliveries")).map((delivery) => [delivery.id, delivery]));
       // Lists are newest first.
-      return queued.map(({ id }) => now.get(id) ?? {}).reverse();
+      return held.map(({ id }) => now.get(id) ?? {}).reverse();
     },
   };
 }
