@@ -11,8 +11,8 @@ import { createApp, createHealthApp, createHttpServer } from "./http/app.ts";
 import { heldOctets } from "./http/body.ts";
 import { createAddressReader } from "./http/client-address.ts";
 import type { HttpDependencies } from "./http/dependencies.ts";
-import { type ListenPlace, listen } from "./http/listen.ts";
-import { createGuardedFetch } from "./identity/guarded-fetch.ts";
+import { type ListenPlace, listen, requestGrace } from "./http/listen.ts";
+import { createGuardedFetch, type GuardedFetch } from "./identity/guarded-fetch.ts";
 import {
   claimNode,
   exportNodeKeys,
@@ -44,10 +44,11 @@ import { type Database, openDatabase } from "./storage/database.ts";
 import { type Inspection, inspectDatabase } from "./storage/inspect.ts";
 import { makeDirectory } from "./storage/make-directory.ts";
 import { writeWhole } from "./storage/whole-file.ts";
-import { openStores } from "./stores.ts";
+import { openStores, type Stores } from "./stores.ts";
 import { createLog, type Log } from "./telemetry/log.ts";
 import { createMetrics, createMetricsServer } from "./telemetry/metrics.ts";
 import { version } from "./version.ts";
+import { within } from "./within.ts";
 
 export interface NodeOverrides {
   readonly clock?: () => Date;
@@ -73,43 +74,63 @@ const sweepMilliseconds = 5_000;
 /** How often old bodies are dropped. */
 const retentionMilliseconds = 3_600_000;
 
+/** What may still end when what was under way has had its time, milliseconds. */
+const lastMoments = 500;
+
 /** Starts a node. @throws {ConcordatError} when settings, stores or keys do not fit together; nothing is left open then */
 export async function createNode(config: Config, overrides: NodeOverrides = {}): Promise<Node> {
-  const opened: AsyncDisposable[] = [];
-  let closing: Promise<void> | undefined;
-  // Last opened, first closed; asked twice, once.
-  const closeOpened = () => {
-    closing ??= (async () => {
-      for (let part = opened.pop(); part; part = opened.pop()) await part[Symbol.asyncDispose]();
-    })();
-    return closing;
+  const clock = overrides.clock ?? (() => new Date());
+  const log = overrides.log ?? createLog({ level: config.logLevel });
+  await prepareDataDir(config.dataDir);
+  const stores = await openStores(config, { clock, log });
+  const fetcher = createFetch(config, log);
+  /** What takes work or begins it by itself: from its disposal on it does not, and that waits for what is under way. */
+  const working: AsyncDisposable[] = [];
+
+  let stopped: Promise<void> | undefined;
+  const stop = async () => {
+    // Nothing new is begun, no request, no lane, no sweep; what is under way has the time that requests have.
+    const ended = Promise.allSettled(working.map((part) => part[Symbol.asyncDispose]()));
+    await within(requestGrace, ended);
+    // What waits for another node waits no longer, and may still write that down.
+    await fetcher[Symbol.asyncDispose]();
+    await within(lastMoments, ended);
+    // The database first: what waits for it fails, and ends as well.
+    await stores[Symbol.asyncDispose]();
+    await within(lastMoments, ended);
   };
-  const open = <T extends AsyncDisposable>(part: T): T => {
-    opened.push(part);
-    return part;
+  const close = () => {
+    stopped ??= stop();
+    return stopped;
   };
   try {
-    return await startNode(config, overrides, open, closeOpened);
+    const { random = Math.random, lookEvery } = overrides;
+    const work = <T extends AsyncDisposable>(part: T): T => {
+      working.push(part);
+      return part;
+    };
+    const started = await startNode(config, { clock, random, log, lookEvery, stores, fetcher, work });
+    return { ...started, log, close, [Symbol.asyncDispose]: close };
   } catch (error) {
-    await closeOpened();
+    await close();
     throw error;
   }
 }
 
+interface NodeParts extends Required<Pick<NodeOverrides, "clock" | "random" | "log">> {
+  readonly lookEvery: number | undefined;
+  readonly stores: Stores;
+  readonly fetcher: GuardedFetch;
+  /** Keeps what works, to be ended before what it works with. */
+  readonly work: <T extends AsyncDisposable>(part: T) => T;
+}
+
 async function startNode(
   config: Config,
-  overrides: NodeOverrides,
-  open: <T extends AsyncDisposable>(part: T) => T,
-  closeOpened: () => Promise<void>,
-): Promise<Node> {
-  const clock = overrides.clock ?? (() => new Date());
-  const random = overrides.random ?? Math.random;
-  const log = overrides.log ?? createLog({ level: config.logLevel });
+  { clock, random, log, lookEvery, stores, fetcher, work }: NodeParts,
+): Promise<Pick<Node, "origin" | "address" | "firstPassword">> {
   const onError = (error: unknown) => log.error({ err: error }, "background work failed");
   const { origin } = config;
-
-  await prepareDataDir(config.dataDir);
-  const stores = await openStores(config, { clock, log, open });
   const places = listenPlaces(config);
   // Before anything is recorded: an origin that cannot be listened for now may be changed yet.
   for (const place of Object.values(places)) await (await listen(createServer(), place))[Symbol.asyncDispose]();
@@ -117,7 +138,6 @@ async function startNode(
   const keys = await loadNodeKeys({ dataDir: config.dataDir, secret: config.nodeKeys });
   await database.transaction((tx) => claimNode(tx, { origin, keys, now: clock() }));
   const firstPassword = await ensureAdministrator(database, config, clock());
-  const fetcher = open(createFetch(config, log));
   const stopping = new AbortController();
   const wake = (lane: string, at?: Date) => scheduler.wake(lane, at);
 
@@ -141,7 +161,7 @@ async function startNode(
     retry: { base: config.deliveryRetryBaseMs, cap: config.deliveryRetryCapMs },
   };
   const peering = { ...shared, clockSkewSeconds: config.clockSkewSeconds };
-  const eventWatch = createEventWatch({ database, signals, clock, onError, lookEvery: overrides.lookEvery });
+  const eventWatch = work(createEventWatch({ database, signals, clock, onError, lookEvery }));
   const dependencies: HttpDependencies = {
     ...peering,
     readPeer: createPeerReader(database),
@@ -170,32 +190,37 @@ async function startNode(
       await admitInvited(peering);
     };
     await sweep();
-    open(every(sweepMilliseconds, () => sweep().catch(onError)));
-    open(
+    work(every(sweepMilliseconds, () => sweep().catch(onError)));
+    work(
       every(retentionMilliseconds, () =>
         dropOldBodies(database.db, { now: clock(), days: config.activityRetentionDays }).catch(onError),
       ),
     );
   }
   const app = config.role === "worker" ? createHealthApp(dependencies) : createApp(dependencies);
-  const server = open(await listen(createHttpServer(app), places.node));
-  if (places.metrics !== undefined) open(await listen(createMetricsServer(metrics), places.metrics));
-  // Closed first: what would keep the server waiting ends by itself then, and lanes are left to other processes.
-  open({
+  const http = createHttpServer(app);
+  const listener = await listen(http.server, places.node);
+  work({
     async [Symbol.asyncDispose]() {
-      scheduler.halt();
-      stopping.abort();
+      await listener[Symbol.asyncDispose]();
+      await http.idle();
     },
   });
-  open(eventWatch);
+  if (places.metrics !== undefined) work(await listen(createMetricsServer(metrics), places.metrics));
+  work({
+    async [Symbol.asyncDispose]() {
+      stopping.abort();
+      await scheduler.halt();
+    },
+  });
   if (config.role !== "web") scheduler.start((lane) => drainLane(lanes, lane));
 
-  const { address } = server;
+  const { address } = listener;
   log.info(
     { origin, role: config.role, address: `${address.address}:${address.port}`, database: database.kind },
     "the node is up",
   );
-  return { origin, address, log, firstPassword, close: closeOpened, [Symbol.asyncDispose]: closeOpened };
+  return { origin, address, firstPassword };
 }
 
 function listenPlaces({ listen, metrics }: Config): {

@@ -15,7 +15,7 @@ import { createLocalSignals, type Signals } from "./storage/signals.ts";
 import { createRedisSignals } from "./storage/signals-redis.ts";
 import type { Log } from "./telemetry/log.ts";
 
-export interface Stores {
+export interface Stores extends AsyncDisposable {
   readonly database: Database;
   readonly keyValue: KeyValue;
   readonly scheduler: Scheduler;
@@ -29,30 +29,54 @@ export interface Stores {
 export interface StoresContext {
   readonly clock: () => Date;
   readonly log: Log;
+}
+
+interface Opening extends StoresContext {
   /** Keeps what was opened, to be closed in reverse. */
   readonly open: <T extends AsyncDisposable>(part: T) => T;
 }
 
 /**
- * Opens the stores of `config`, whose data directory exists, and brings the schema up to date.
+ * Opens the stores of `config`, whose data directory exists, and brings the schema up to date. They close in reverse: the
+ * database first, so that nothing works on it any more when its claim and the directory's lock are given up, and no drain
+ * is waited for that it does not answer.
  * @throws {ConcordatError} `data_directory_in_use`, `database_in_use`, `database_unreachable`, `schema_newer`, `redis_evicts`
  */
 export async function openStores(config: Config, context: StoresContext): Promise<Stores> {
-  return config.redisUrl === undefined
-    ? await openAlone(config, context)
-    : await openShared(config, config.redisUrl, context);
+  const opened: AsyncDisposable[] = [];
+  const close = async () => {
+    for (let part = opened.pop(); part; part = opened.pop()) await part[Symbol.asyncDispose]();
+  };
+  const open = <T extends AsyncDisposable>(part: T): T => {
+    opened.push(part);
+    return part;
+  };
+  const opening = { ...context, open };
+  try {
+    const stores =
+      config.redisUrl === undefined
+        ? await openAlone(config, opening)
+        : await openShared(config, config.redisUrl, opening);
+    return { ...stores, [Symbol.asyncDispose]: close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
 }
 
-async function openAlone(config: Config, { clock, log, open }: StoresContext): Promise<Stores> {
+type Opened = Omit<Stores, keyof AsyncDisposable>;
+
+async function openAlone(config: Config, { clock, log, open }: Opening): Promise<Opened> {
   // The key-value store's lock comes first: a data directory serves one process.
   const keyValue = open(await openLevelKeyValue(join(config.dataDir, "key-value"), { clock }));
-  const database = await openClaimed(config, { clock, log, open });
   const signals = open(createLocalSignals());
   const onError = (error: unknown, lane: string) => log.error({ err: error, lane }, "draining a lane failed");
-  return { database, keyValue, signals, scheduler: open(createTimerScheduler({ clock, onError })), alone: true };
+  const scheduler = open(createTimerScheduler({ clock, onError }));
+  const database = await openClaimed(config, { clock, log, open });
+  return { database, keyValue, signals, scheduler, alone: true };
 }
 
-async function openShared(config: Config, url: string, { clock, log, open }: StoresContext): Promise<Stores> {
+async function openShared(config: Config, url: string, { clock, log, open }: Opening): Promise<Opened> {
   const redis = open(
     await openRedis(url, {
       prefix: config.redisPrefix,
@@ -61,7 +85,6 @@ async function openShared(config: Config, url: string, { clock, log, open }: Sto
       onRefused: (error) => log.error({ err: error }, "Redis is not set up as it must be"),
     }),
   );
-  const database = await openClaimed(config, { clock, log, open });
   const prefix = config.redisPrefix;
   const keyValue = open(createRedisKeyValue(redis, { clock, prefix: `${prefix}key-value:` }));
   const signals = open(createRedisSignals(redis, { prefix: `${prefix}signals:` }));
@@ -70,10 +93,11 @@ async function openShared(config: Config, url: string, { clock, log, open }: Sto
     if (lane !== null) log.error({ err: error, lane }, "draining a lane failed");
   };
   const scheduler = open(createBullmqScheduler(redis, { clock, prefix, onError }));
+  const database = await openClaimed(config, { clock, log, open });
   return { database, keyValue, signals, scheduler, redisState: redis.state, alone: false };
 }
 
-async function openClaimed(config: Config, { log, open }: StoresContext): Promise<Database> {
+async function openClaimed(config: Config, { log, open }: Opening): Promise<Database> {
   const { databaseUrl: url, redisUrl } = config;
   // Before the migrations: they must not change what another process works on.
   if (url !== undefined) {

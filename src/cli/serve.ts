@@ -13,6 +13,9 @@ import {
   rotateKeys,
 } from "../node.ts";
 
+/** What a stop may take, whatever the stores do, milliseconds: who told the node to waits for 10 s, then kills it. */
+const stopWithin = 9_500;
+
 /** Runs a node in this process; returns when SIGTERM or SIGINT has closed it. */
 export async function serve(): Promise<void> {
   const config = readConfig();
@@ -21,6 +24,8 @@ export async function serve(): Promise<void> {
     process.once("SIGTERM", resolve);
     process.once("SIGINT", resolve);
   });
+  // What holds the process any longer is let go: nothing that was answered is lost by that.
+  void told.then(() => setTimeout(() => process.exit(0), stopWithin).unref());
   if (process.stdout.isTTY && !existsSync(config.dataDir)) {
     process.stderr.write(`First start: making keys and database in ${config.dataDir}, a few seconds …\n`);
   }

@@ -138,12 +138,19 @@ function refuseUnknown(ctx: Context, routers: readonly Router[]): void {
   throw new Problem("not_found");
 }
 
+export interface HttpServer {
+  readonly server: Server;
+  /** Waits for the requests that are being handled, those too whose connection has gone. */
+  readonly idle: () => Promise<void>;
+}
+
 /**
  * The server under the app: what its parser refuses is a bare 400 and a closed connection, too large headers 431, and
  * headers that take longer than 10 seconds 408.
  */
-export function createHttpServer(app: Koa): Server {
+export function createHttpServer(app: Koa): HttpServer {
   const handle = app.callback();
+  const handling = new Set<Promise<void>>();
   const server = createServer(
     {
       headersTimeout: limits.headerMilliseconds,
@@ -157,8 +164,9 @@ export function createHttpServer(app: Koa): Server {
         request.socket.end("HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
         return;
       }
-      void handle(request, response);
+      const handled: Promise<void> = handle(request, response).finally(() => handling.delete(handled));
+      handling.add(handled);
     },
   );
-  return server;
+  return { server, idle: async () => void (await Promise.all(handling)) };
 }

@@ -4,7 +4,7 @@ import type { AddressInfo } from "node:net";
 import { ConcordatError } from "../errors.ts";
 
 /** What a request that is under way may still take when the node closes, milliseconds. */
-const usualGrace = 6_500;
+export const requestGrace = 6_500;
 
 export interface Listener extends AsyncDisposable {
   readonly address: AddressInfo;
@@ -25,7 +25,7 @@ export interface ListenPlace {
  */
 export async function listen(
   server: Server,
-  { host, port, setting, grace = usualGrace }: ListenPlace,
+  { host, port, setting, grace = requestGrace }: ListenPlace,
 ): Promise<Listener> {
   await new Promise<void>((resolve, reject) => {
     server.once("error", (error: NodeJS.ErrnoException) => {

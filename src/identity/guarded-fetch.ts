@@ -66,6 +66,7 @@ export interface OutboundAnswer {
   readonly body: Uint8Array;
 }
 
+/** Disposing ends all connections, and requests that run with them. */
 export interface GuardedFetch extends AsyncDisposable {
   /** One request, one answer of any status; a redirect is an answer. @throws {OutboundError} when there is none */
   request(request: OutboundRequest): Promise<OutboundAnswer>;
@@ -77,7 +78,6 @@ export interface GuardedFetch extends AsyncDisposable {
 export function createGuardedFetch(settings: GuardedFetchSettings): GuardedFetch {
   const limits = { ...protocolLimits, ...settings.limits };
   const dispatcher = createDispatcher(settings, limits);
-  const close = async () => await dispatcher.close();
   return {
     async request(request) {
       const url = new URL(request.url);
@@ -86,8 +86,8 @@ export function createGuardedFetch(settings: GuardedFetchSettings): GuardedFetch
       request.signal?.throwIfAborted();
       return await exchange(dispatcher, url, request, limits);
     },
-    close,
-    [Symbol.asyncDispose]: close,
+    close: async () => await dispatcher.close(),
+    [Symbol.asyncDispose]: async () => await dispatcher.destroy(),
   };
 }
 

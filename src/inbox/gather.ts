@@ -1,5 +1,6 @@
 /** What is cheaper done together: calls that come while a run is under way wait, and go together in the next one. */
 import { Problem } from "../errors.ts";
+import { within } from "../within.ts";
 
 export interface GatherOptions<Item, Result> {
   /** Does all of them and gives a result for each, in order. What it throws is thrown to every one of them. */
@@ -42,7 +43,7 @@ export function createGathering<Item, Result>({
   };
   const runAll = async (): Promise<void> => {
     running = true;
-    while (waiting.length > 0) await untilSlow(runTogether(waiting.splice(0, most)));
+    while (waiting.length > 0) await within(patience, runTogether(waiting.splice(0, most)));
     running = false;
   };
 
@@ -62,13 +63,4 @@ export function createGathering<Item, Result>({
       weight -= itsWeight;
     }
   };
-}
-
-async function untilSlow(run: Promise<void>): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const slow = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, patience);
-  });
-  await Promise.race([run, slow]);
-  clearTimeout(timer);
 }

@@ -2,6 +2,7 @@
 import { drizzle, type NodePgDatabase } from "drizzle-orm/node-postgres";
 import { migrate } from "drizzle-orm/node-postgres/migrator";
 import pg from "pg";
+import { within } from "../within.ts";
 import { migrateSchema } from "./migrate.ts";
 import { connectClient, connectionSettings, endClient, unreachable } from "./postgres-connection.ts";
 import { isUnavailable, sqlState } from "./sql-errors.ts";
@@ -33,6 +34,8 @@ export interface OpenPostgres {
  */
 const answerWithin = 6_000;
 const statementWithin = 5_500;
+/** What statements that run may still take when the pool ends, and servers for their goodbye, milliseconds. */
+const goodbye = 500;
 /** A session whose process is out of reach must not keep its locks, milliseconds. */
 const idleInTransaction = 15_000;
 
@@ -73,9 +76,12 @@ export async function openPostgres(
       client.release(broken);
     }
   };
+  const open = new Set<pg.PoolClient>();
+  pool.on("connect", (client) => open.add(client));
+  pool.on("remove", (client) => open.delete(client));
   let closed: Promise<void> | undefined;
   const close = () => {
-    closed ??= pool.end();
+    closed ??= endPool(pool, open);
     return closed;
   };
   return {
@@ -84,6 +90,21 @@ export async function openPostgres(
     transaction: (run) => withHandle((db) => db.transaction(run)),
     close,
   };
+}
+
+/**
+ * Ends the connections: what runs on one may end within moments, and what the server does not answer is given up. A
+ * connection that is left would keep the process alive.
+ */
+async function endPool(pool: pg.Pool, open: ReadonlySet<pg.PoolClient>): Promise<void> {
+  const ended = new Promise<void>((resolve) => {
+    const check = () => void (open.size === 0 && resolve());
+    pool.on("remove", check);
+    check();
+  });
+  await within(goodbye, Promise.all([pool.end(), ended]));
+  for (const client of open) client.connection.stream.destroy();
+  await ended;
 }
 
 /** One connection beside those of a node: it claims nothing and leaves the schema as it is. */

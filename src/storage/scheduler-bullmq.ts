@@ -6,6 +6,7 @@
  * the first time it was given and lose an earlier one.
  */
 import { Queue, Worker } from "bullmq";
+import { within } from "../within.ts";
 import type { OpenRedis } from "./redis.ts";
 import type { Scheduler } from "./scheduler.ts";
 import { createTimerScheduler } from "./scheduler-timers.ts";
@@ -88,10 +89,10 @@ export function createBullmqScheduler(redis: OpenRedis, options: BullmqScheduler
     await run.finally(() => draining.delete(run));
   };
 
-  const halt = (): void => {
+  const halt = async (): Promise<void> => {
     halted = true;
-    alone.halt();
     void worker?.pause(true).catch(() => {});
+    await Promise.all([alone.halt(), ...draining]);
   };
 
   return {
@@ -127,26 +128,15 @@ export function createBullmqScheduler(redis: OpenRedis, options: BullmqScheduler
     insist: (lane) => alone.wake(lane),
     halt,
     async [Symbol.asyncDispose]() {
-      halt();
+      const drained = halt();
       closed = true;
       // A worker that waits for a Redis that is away would wait for ever, with timers that keep the process alive.
       const answers = redis.isReady() && (await redis.client.ping().catch(() => null)) !== null;
       const patience = answers ? goodbye : goodbyeAway;
       const closing = worker?.close(!answers);
-      await alone[Symbol.asyncDispose]();
-      await Promise.all(draining);
+      await drained;
       await within(patience, Promise.all([closing, ...adding]));
       await within(patience, queue.close());
     },
   };
-}
-
-/** Waits for `work`, but no longer than `milliseconds`; what it throws was reported already. */
-async function within(milliseconds: number, work: Promise<unknown>): Promise<void> {
-  let late: NodeJS.Timeout | undefined;
-  const over = new Promise<void>((resolve) => {
-    late = setTimeout(resolve, milliseconds);
-  });
-  await Promise.race([work.catch(() => {}), over]);
-  clearTimeout(late);
 }

@@ -79,9 +79,10 @@ export function createTimerScheduler({ clock, onError, concurrency = 16 }: Timer
     lane.due = at.getTime();
     plan(name, lane);
   };
-  const halt = (): void => {
+  const halt = async (): Promise<void> => {
     halted = true;
     for (const lane of lanes.values()) clearTimeout(lane.timer);
+    await Promise.all(running);
   };
 
   return {
@@ -92,9 +93,6 @@ export function createTimerScheduler({ clock, onError, concurrency = 16 }: Timer
     wake,
     insist: (name) => wake(name),
     halt,
-    async [Symbol.asyncDispose]() {
-      halt();
-      await Promise.all(running);
-    },
+    [Symbol.asyncDispose]: halt,
   };
 }

@@ -10,6 +10,9 @@ export interface Scheduler extends AsyncDisposable {
   wake(lane: string, at?: Date): void;
   /** Asks for a drain of `lane` now, in this process, whatever became of wakes: for what should have been drained long ago. */
   insist(lane: string): void;
-  /** Begins no drain any more in this process, which is about to end; what runs goes on, and wakes are for others. */
-  halt(): void;
+  /**
+   * Begins no drain any more in this process, which is about to end; wakes are for others. Resolves when the drains that
+   * run have ended.
+   */
+  halt(): Promise<void>;
 }

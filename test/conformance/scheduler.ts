@@ -117,7 +117,7 @@ export function describeScheduler(test: Suite, open: OpenScheduler): void {
     scheduler.start(drains.drain);
     scheduler.wake("a");
     await drains.count(1);
-    scheduler.halt();
+    void scheduler.halt();
     scheduler.wake("a");
     scheduler.wake("b");
     scheduler.insist("c");

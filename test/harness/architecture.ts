@@ -4,7 +4,7 @@ import { posix } from "node:path";
 export type Tree = ReadonlyMap<string, string>;
 
 /** What each part of the tree may import; whatever is not named is forbidden, so siblings and what lies above are. */
-const lowest = ["errors", "version", "soon"];
+const lowest = ["errors", "version", "soon", "within"];
 const l0 = ["protocol", "telemetry"];
 const l1 = [...l0, "crypto", "signatures", "storage"];
 const l2 = [...l1, "registry", "identity"];
@@ -12,6 +12,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   errors: [],
   version: [],
   soon: [],
+  within: [],
   protocol: [],
   telemetry: [],
   crypto: l0,

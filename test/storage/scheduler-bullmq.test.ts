@@ -138,7 +138,7 @@ test("leaves a lane that is woken after the halt to another process", async () =
   const drained: string[] = [];
   await using ending = await openScheduler(url, below, ignore);
   ending.start(async (lane) => void drained.push(`ending ${lane}`));
-  ending.halt();
+  void ending.halt();
   ending.wake("a");
   await using staying = await openScheduler(url, below, ignore);
   staying.start(async (lane) => void drained.push(`staying ${lane}`));
