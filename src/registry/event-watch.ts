@@ -3,6 +3,7 @@
  * streams. It also ends those whose session has ended.
  */
 import { Problem } from "../errors.ts";
+import { createSoon } from "../soon.ts";
 import type { Database } from "../storage/database.ts";
 import type { Signals } from "../storage/signals.ts";
 import type { AdministratorCaller, PlatformCaller } from "./caller.ts";
@@ -75,22 +76,18 @@ export function createEventWatch({
   let seen: number | undefined;
   let stopListening: (() => void) | undefined;
   let looks: NodeJS.Timeout | undefined;
-  let planned: NodeJS.Timeout | undefined;
   let nextEnd: NodeJS.Timeout | undefined;
   let looking: Promise<void> = Promise.resolve();
   let closed = false;
 
-  const plan = () => {
-    if (closed) return;
-    planned ??= setTimeout(() => {
-      planned = undefined;
-      looking = looking.then(look).catch((error: unknown) => {
-        onError(error);
-        // Nobody may miss something for that: they look for themselves.
-        wakeAll(() => true);
-      });
-    }, coalesceMilliseconds);
-  };
+  const soonLook = createSoon(() => (looking = look()), {
+    interval: coalesceMilliseconds,
+    onError: (error) => {
+      onError(error);
+      // Nobody may miss something for that: they look for themselves.
+      wakeAll(() => true);
+    },
+  });
 
   const wakeAll = (concerns: (viewer: Viewer) => boolean) => {
     for (const viewer of viewers) {
@@ -101,7 +98,7 @@ export function createEventWatch({
   };
 
   const look = async (): Promise<void> => {
-    if (viewers.size === 0) return;
+    if (closed || viewers.size === 0) return;
     await endViews();
     if (seen === undefined) {
       // What came between the first viewer's own look and this one is below the head already.
@@ -131,7 +128,7 @@ export function createEventWatch({
     // Closed while this looked: nobody would clear the timer any more.
     if (closed || viewers.size === 0) return;
     const soonest = Math.min(...[...ends.values()].map((end) => end.getTime()));
-    if (Number.isFinite(soonest)) nextEnd = setTimeout(plan, Math.min(soonest - now.getTime(), longestDelay));
+    if (Number.isFinite(soonest)) nextEnd = setTimeout(soonLook, Math.min(soonest - now.getTime(), longestDelay));
   };
 
   const admit = (holder: string): void => {
@@ -167,9 +164,9 @@ export function createEventWatch({
         wake: () => {},
       };
       viewers.add(viewer);
-      stopListening ??= signals.listen(journalSignal, plan);
-      looks ??= setInterval(plan, lookEvery).unref();
-      plan();
+      stopListening ??= signals.listen(journalSignal, soonLook);
+      looks ??= setInterval(soonLook, lookEvery).unref();
+      soonLook();
       return {
         get ended() {
           return viewer.ended;
@@ -207,9 +204,9 @@ export function createEventWatch({
         viewer.wake();
       }
       viewers.clear();
-      clearTimeout(planned);
       forget();
-      await looking;
+      // What it throws was reported.
+      await looking.catch(() => {});
     },
   };
 }
