@@ -2,7 +2,7 @@
 import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { JsonObject } from "../protocol/objects.ts";
-import { createRestClient, type LoginAnswer, logIn, type RestClient } from "../sdk/rest.ts";
+import { createRestClient, type LoginAnswer, logIn, type RestClient, RestError } from "../sdk/rest.ts";
 import { parseOrigin } from "./arguments.ts";
 import type { CliContext } from "./context.ts";
 import { CliError } from "./prompt.ts";
@@ -66,7 +66,12 @@ export async function logInAdministrator(
   username: string,
   password: string,
 ): Promise<LoginAnswer> {
-  const { token, answer } = await logIn({ ...context, origin }, { username, password });
+  const { token, answer } = await logIn({ ...context, origin }, { username, password }).catch((error: unknown) => {
+    if (!(error instanceof RestError && error.code === "invalid_credentials")) throw error;
+    const { code, status, members } = error;
+    const message = `${origin} does not know the user ${username} with this password; who has lost it: concordat admin reset-password, on the node's machine.`;
+    throw new RestError(code, message, { origin, status, members, cause: error });
+  });
   if (!answer.is_admin) {
     throw new CliError(
       "not_administrator",
@@ -101,6 +106,16 @@ export async function openAdmin(context: CliContext, origin: string | undefined)
   const session = at === null ? undefined : living[at];
   if (at === null || session === undefined) {
     const file = fileOf(context);
+    const ended = Object.keys(known.sessions);
+    if (origin === undefined && ended.length > 1) {
+      throw new CliError(
+        "not_logged_in",
+        "The logins have ended (they hold for 15 minutes): concordat admin login ORIGIN",
+        {
+          instances: ended,
+        },
+      );
+    }
     const why =
       at === null || known.sessions[at] === undefined
         ? `No login${at === null ? "" : ` at ${at}`} is in ${file}`

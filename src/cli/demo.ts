@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createProgress } from "./demo/progress.ts";
 import { type Cast, nodesOf, playScenario, prepareCast } from "./demo/scenario.ts";
-import { showSummary } from "./demo/summary.ts";
+import { describeRunning } from "./demo/summary.ts";
 import { processTerminal } from "./output.ts";
 import { CliError } from "./prompt.ts";
 
@@ -30,7 +30,7 @@ export async function runDemo({ once = false, json = false }: { once?: boolean; 
     const progress = createProgress(terminal, json);
     await playScenario(cast, progress);
     interruption.signal.throwIfAborted();
-    if (!json) showSummary(terminal, cast, progress.finished, !once);
+    if (!json && !once) terminal.out(describeRunning(cast));
     if (!once) await Promise.race([interruption.signalled, anyEnd(cast)]);
   } finally {
     if (cast !== undefined) await Promise.all(nodesOf(cast).map((node) => node.stop()));

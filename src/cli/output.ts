@@ -26,6 +26,8 @@ export interface Column<T> {
   readonly value: (row: T) => unknown;
   /** Never shortened: an id, a time or a fingerprint that is cut is of no use. */
   readonly whole?: true;
+  /** Left out on a terminal that has no room for all columns. */
+  readonly spare?: true;
 }
 
 export interface Output {
@@ -140,7 +142,10 @@ function formatTable<T>(rows: readonly T[], columns: readonly Column<T>[], termi
   }
   const widths = titles.map((title, at) => Math.max(title.length, ...cells.map((line) => line[at]?.length ?? 0)));
   const room = Math.min(terminal.columns, 120) - 2 * (columns.length - 1);
-  for (let excess = widths.reduce((sum, width) => sum + width, 0) - room; excess > 0; excess -= 1) {
+  const excessive = widths.reduce((sum, width) => sum + width, 0) - room;
+  const core = columns.filter(({ spare }) => spare !== true);
+  if (excessive > 0 && core.length < columns.length) return formatTable(rows, core, terminal);
+  for (let excess = excessive; excess > 0; excess -= 1) {
     // A character at a time from the widest: so that long columns give way before short ones.
     const candidates = widths.map((width, at) => (columns[at]?.whole ? 0 : width));
     const widest = Math.max(...candidates);

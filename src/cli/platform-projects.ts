@@ -12,7 +12,7 @@ import {
   shareProject,
   unshareProject,
 } from "../sdk/projects.ts";
-import { findRecipient } from "../sdk/trust.ts";
+import { findRecipient, recallKeys } from "../sdk/trust.ts";
 import { type PlatformAddress, parseAddress, parseInstant } from "./arguments.ts";
 import { addGroup, addInstanceCommand, type CliContext } from "./context.ts";
 import { readJsonFile } from "./json-file.ts";
@@ -103,10 +103,19 @@ export function addProjectCommands(program: Command, context: CliContext): void 
         ...(options.until === undefined ? {} : { expires: options.until }),
       });
       const mode = options.editable === true ? "editable" : "read-only";
+      const arrival = isOf(recipient.uri, membership)
+        ? "it is on the same instance, which needs no receipt"
+        : "receipts list shows when its node has it";
       output.done(
         shared,
-        `${shared.code} is shared with ${recipient.name} (${recipient.uri}), ${mode}; receipts list shows when its node has it.`,
+        `${shared.code} is shared with ${recipient.name} (${recipient.uri}), ${mode}, as revision ${shared.revision}; ${arrival}.`,
       );
+      const keys = await recallKeys(client, recipient.uri);
+      if (keys?.status === "unverified") {
+        output.note(
+          `Nobody has compared its key yet (${keys.fingerprint}): concordat keys verify ${address.handle}@${address.host}`,
+        );
+      }
     });
 
   addInstanceCommand(projects, "unshare", "end another platform's access to an own project")
@@ -120,9 +129,12 @@ export function addProjectCommands(program: Command, context: CliContext): void 
         throw new CliError("not_shared", `${project.code} is not shared with ${address.handle}@${address.host}.`);
       }
       const unshared = await unshareProject(client, membership, project.id, grantee.platform);
+      const end = isOf(grantee.platform, membership)
+        ? "it reads nothing more"
+        : "its node is told, and a receipt says when it has taken it";
       output.done(
         unshared,
-        `${unshared.code} is no longer shared with ${grantee.platform}: its node is told, and a receipt says when it has taken it. What was opened stays with whom opened it.`,
+        `${unshared.code} is no longer shared with ${grantee.platform}: ${end}. What was opened stays with whom opened it.`,
       );
     });
 
@@ -137,6 +149,9 @@ export function addProjectCommands(program: Command, context: CliContext): void 
       output.done({ uri: project.uri, deleted: true }, `${project.code} is deleted; its grantees are told.`);
     });
 }
+
+/** Is the membership's instance this platform's home? */
+const isOf = (actor: string, { origin }: { readonly origin: string }) => new URL(actor).origin === origin;
 
 const isAt = (actor: string, { handle, host }: PlatformAddress) =>
   new URL(actor).host === host && actor === actorIds.platform(new URL(actor).origin, handle);

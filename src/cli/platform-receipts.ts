@@ -20,12 +20,12 @@ export function addReceiptCommands(program: Command, context: CliContext): void 
       output.table(
         items,
         [
-          { title: "instance", value: ({ instance }) => hostOf(instance) },
-          { title: "peer", value: (row) => hostOf(row.peer) },
+          { title: "received", value: (row) => String(row.received_at).slice(0, 19), whole: true },
+          { title: "peer", value: (row) => hostOf(row.peer), whole: true },
           { title: "about", value: (row) => row.code ?? row.object },
           { title: "effect", value: (row) => row.effect },
-          { title: "received", value: (row) => String(row.received_at).slice(0, 19), whole: true },
-          { title: "activity", value: (row) => row.activity },
+          { title: "instance", value: ({ instance }) => hostOf(instance) },
+          { title: "activity", value: (row) => row.activity, spare: true },
         ],
         unreachable.length > 0 ? "" : "There are no receipts yet.",
       );

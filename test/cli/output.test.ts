@@ -103,13 +103,27 @@ test("shows where a defect is, not as if it were a refusal", () => {
 test("shows a step of the demo within the terminal's width, with nothing cut", () => {
   const said = "chu-rennes compared hcl's: 0207 5fe3 e4f3 0a54 3395 8db3 at 127.0.0.1:40921, 127.0.0.1:44711";
   const terminal = { columns: 80, colours: false, out: () => undefined, err: () => undefined };
-  const shown = formatStep({ step: "share-from-two-nodes", ms: 12_345, said }, terminal, 2);
+  const shown = formatStep("✓", "share-from-two-nodes", 12_345, said, terminal);
   const lines = shown.split("\n");
   assert.ok(lines.length > 1);
-  // The mark stands before the first line.
-  for (const [at, line] of lines.entries()) assert.ok(line.length + (at === 0 ? 2 : 0) <= 80, line);
+  for (const line of lines) assert.ok(line.length <= 80, line);
   assert.match(shown.replace(/\n +/g, " "), said);
-  assert.is(formatStep({ step: "a", ms: 1, said }, { ...terminal, columns: undefined }).split("\n").length, 1);
+  assert.is(formatStep("✓", "a", 1, said, { ...terminal, columns: undefined }).split("\n").length, 1);
+});
+
+test("leaves out on a narrow terminal what it has no room for, and nothing in a pipe", () => {
+  const columns = [
+    { title: "peer", value: () => "lyon.example:8443", whole: true as const },
+    { title: "activity", value: () => `https://ouest.example/activities/${"0".repeat(36)}`, spare: true as const },
+  ];
+  const print = (width: number | undefined) => {
+    const kept = terminal(width);
+    createOutput(kept.kept, false).table([{}], columns, "");
+    return kept.written.out;
+  };
+  assert.is(print(60), "peer\nlyon.example:8443\n");
+  assert.match(print(100), "activities/0000");
+  assert.match(print(undefined), "activities/0000");
 });
 
 test.run();

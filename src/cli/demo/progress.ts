@@ -8,40 +8,29 @@ export interface Finding {
   readonly details?: Readonly<Record<string, unknown>>;
 }
 
-/** A finished step, as the table at the end shows it. */
-export interface FinishedStep {
-  readonly step: string;
-  readonly ms: number;
-  readonly said: string;
-}
-
 export interface Progress {
-  readonly finished: readonly FinishedStep[];
   /** Runs one step and tells how it went; its failure is told and thrown on. */
   step(name: string, run: () => Promise<Finding>): Promise<void>;
 }
 
 /** A step on a line, or on several where the terminal is narrow: fingerprints and addresses are never cut. */
-export function formatStep({ step, ms, said }: FinishedStep, terminal: Terminal, before = 0): string {
+export function formatStep(mark: string, step: string, ms: number, said: string, terminal: Terminal): string {
   const head = `${step.padEnd(20)}${String(ms).padStart(7)} ms  `;
-  const indent = before + head.length;
+  const indent = 2 + head.length;
   const room = terminal.columns === undefined ? Number.POSITIVE_INFINITY : terminal.columns - indent;
-  return `${head}${wrap(printable(said), room, indent)}`.trimEnd();
+  return `${mark} ${head}${wrap(printable(said), room, indent)}`.trimEnd();
 }
 
 const redrawMilliseconds = 100;
 
 export function createProgress(terminal: Terminal, json: boolean): Progress {
-  const finished: FinishedStep[] = [];
   // A line that is drawn again and again needs a terminal.
   const live = !json && terminal.columns !== undefined;
   const colour = (code: number, text: string) => (terminal.colours ? `\u001b[${code}m${text}\u001b[0m` : text);
-  const line = (mark: string, name: string, ms: number, said = "") =>
-    `${mark} ${formatStep({ step: name, ms, said }, terminal, 2)}`;
+  const line = (mark: string, name: string, ms: number, said = "") => formatStep(mark, name, ms, said, terminal);
   const clearLine = live ? "\r\u001b[2K" : "";
 
   return {
-    finished,
     async step(name, run) {
       const started = performance.now();
       const elapsed = () => Math.round(performance.now() - started);
@@ -51,7 +40,6 @@ export function createProgress(terminal: Terminal, json: boolean): Progress {
       try {
         const { said, details } = await run();
         const ms = elapsed();
-        finished.push({ step: name, ms, said });
         if (json) terminal.out(`${JSON.stringify({ step: name, ok: true, ms, ...details })}\n`);
         else terminal.out(`${clearLine}${line(colour(32, "✓"), name, ms, said)}\n`);
       } catch (error) {

@@ -1,15 +1,8 @@
-/** What stands on the screen after the last step: what happened, and where to look. */
+/** What stands on the screen after the last step: where to look. */
 import { join, relative } from "node:path";
-import type { Terminal } from "../output.ts";
-import { type FinishedStep, formatStep } from "./progress.ts";
 import { type Cast, nodesOf } from "./scenario.ts";
 
-export function showSummary(terminal: Terminal, cast: Cast, finished: readonly FinishedStep[], running: boolean): void {
-  terminal.out(`\n${finished.map((step) => `${formatStep(step, terminal)}\n`).join("")}`);
-  if (running) terminal.out(describeRunning(cast));
-}
-
-function describeRunning(cast: Cast): string {
+export function describeRunning(cast: Cast): string {
   const { ouest, rennes, hcl, aphp } = cast;
   const program = relative(process.cwd(), join(import.meta.dirname, "..", "..", "main.js"));
   const nodes = nodesOf(cast).map(
