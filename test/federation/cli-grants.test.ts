@@ -61,7 +61,10 @@ test("a grant is given until an instant, changed, and ended, and each is said", 
   assert.is(changed?.readonly, false);
   assert.is(changed?.from, given?.from, "it began when it was given first");
 
-  assert.match(await screen("ouest", "projects", "unshare", "G-1", address), /no longer shared .*it reads nothing more/);
+  assert.match(
+    await screen("ouest", "projects", "unshare", "G-1", address),
+    /no longer shared .*it reads nothing more/,
+  );
   assert.equal(await grants(), []);
   assert.equal(await rows("voisin", "projects", "list"), []);
 });
