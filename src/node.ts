@@ -63,6 +63,8 @@ export interface Node extends AsyncDisposable {
   /** Where it really listens: with port 0 in the configuration, the port that it got. */
   readonly address: AddressInfo;
   readonly log: Log;
+  /** What administrators of peers compare. */
+  readonly fingerprint: string;
   /** The password of `admin` that was generated at the first start and not shown to anybody yet. */
   readonly firstPassword: string | null;
   /** Stops accepting, finishes what runs, closes. */
@@ -128,7 +130,7 @@ interface NodeParts extends Required<Pick<NodeOverrides, "clock" | "random" | "l
 async function startNode(
   config: Config,
   { clock, random, log, lookEvery, stores, fetcher, work }: NodeParts,
-): Promise<Pick<Node, "origin" | "address" | "firstPassword">> {
+): Promise<Pick<Node, "origin" | "address" | "fingerprint" | "firstPassword">> {
   const onError = (error: unknown) => log.error({ err: error }, "background work failed");
   const { origin } = config;
   const places = listenPlaces(config);
@@ -216,11 +218,18 @@ async function startNode(
   if (config.role !== "web") scheduler.start((lane) => drainLane(lanes, lane));
 
   const { address } = listener;
+  const ownFingerprint = fingerprint(keys.ed25519.publicJwk);
   log.info(
-    { origin, role: config.role, address: `${address.address}:${address.port}`, database: database.kind },
+    {
+      origin,
+      role: config.role,
+      address: `${address.address}:${address.port}`,
+      database: database.kind,
+      fingerprint: ownFingerprint,
+    },
     "the node is up",
   );
-  return { origin, address, firstPassword };
+  return { origin, address, fingerprint: ownFingerprint, firstPassword };
 }
 
 function listenPlaces({ listen, metrics }: Config): {

@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import type { JsonObject } from "../protocol/objects.ts";
 import type { RestClient } from "../sdk/rest.ts";
 import { openAdmin, originOption, pickItem } from "./admin-session.ts";
-import { parseCount, parseInstant, parseOrigin } from "./arguments.ts";
+import { parseCount, parseFingerprint, parseInstant, parseOrigin } from "./arguments.ts";
 import { addCommand, addGroup, type CliContext } from "./context.ts";
 import { confirm } from "./prompt.ts";
 
@@ -17,7 +17,11 @@ export function addPeerCommands(admin: Command, context: CliContext): void {
   const peers = addGroup(admin, "peers", "instances that this one exchanges activities with");
 
   addPeerCommand("request", "ask another instance to become a peer: this side's approval")
-    .option("--fingerprint <fingerprint>", "ask only if this is the fingerprint that its administrator told you")
+    .option(
+      "--fingerprint <fingerprint>",
+      "ask only if this is the fingerprint that its administrator told you",
+      parseFingerprint,
+    )
     .action(async (peer: string, { origin, fingerprint }: PeerOptions) => {
       const client = await openAdmin(context, origin);
       const body = { origin: peer, fingerprint };
@@ -85,7 +89,11 @@ export function addPeerCommands(admin: Command, context: CliContext): void {
   });
 
   addPeerCommand("approve", "approve an opened request")
-    .option("--fingerprint <fingerprint>", "approve only if this is the fingerprint that was shown")
+    .option(
+      "--fingerprint <fingerprint>",
+      "approve only if this is the fingerprint that its administrator told you",
+      parseFingerprint,
+    )
     .action(async (peer: string, options: PeerOptions) => {
       const client = await openAdmin(context, options.origin);
       const { fingerprint } = options;

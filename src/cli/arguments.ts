@@ -20,6 +20,15 @@ export function parseInstant(text: string): string {
   return date.toISOString();
 }
 
+/** A fingerprint as it is shown; what was typed may be grouped as it likes, in either case. */
+export function parseFingerprint(text: string): string {
+  const digits = text.toLowerCase().replace(/[\s:-]/g, "");
+  if (!/^[0-9a-f]{24}$/.test(digits)) {
+    throw new InvalidArgumentError("It must be a fingerprint: 24 hex digits, such as 49f0 0e48 ed34 5bac a53e 3221.");
+  }
+  return digits.replace(/(.{4})(?=.)/g, "$1 ");
+}
+
 /** Rights separated by commas. */
 export function parseRights(text: string): readonly PlatformRight[] {
   return text

@@ -31,13 +31,21 @@ export async function runCli(argv: readonly string[], surroundings: Surroundings
   const { terminal } = surroundings;
   // Known before parsing, since wrong usage is reported in the same form.
   const json = argv.includes("--json");
+  const program = createProgram(contextOf(surroundings, json), terminal);
   try {
-    await createProgram(contextOf(surroundings, json), terminal).parseAsync(argv, { from: "user" });
+    await program.parseAsync(argv, { from: "user" });
     return 0;
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return 0;
-    return reportError(terminal, json, error);
+    return reportError(terminal, json, error, nameCommand(program, argv));
   }
+}
+
+/** The command that was meant, as far as there is one: `concordat projects show`. */
+function nameCommand(program: Command, argv: readonly string[]): string {
+  const [word, ...rest] = argv.filter((argument) => !argument.startsWith("-"));
+  const found = program.commands.find((command) => command.name() === word);
+  return found === undefined ? program.name() : `${program.name()} ${nameCommand(found, rest)}`;
 }
 
 function contextOf({ terminal, prompt, fetch, clock, settings }: Surroundings, json: boolean): CliContext {

@@ -65,9 +65,9 @@ export function createOutput(terminal: Terminal, json: boolean): Output {
   };
 }
 
-/** Reports an error on stderr and gives the exit code: 1 refused or failed, 2 wrong usage. */
-export function reportError(terminal: Terminal, json: boolean, error: unknown): number {
-  const { exit, report } = describeError(error);
+/** Reports an error of `command` on stderr and gives the exit code: 1 refused or failed, 2 wrong usage. */
+export function reportError(terminal: Terminal, json: boolean, error: unknown, command = "concordat"): number {
+  const { exit, report } = describeError(error, command);
   if (json) terminal.err(`${JSON.stringify(report)}\n`);
   else terminal.err(formatError(report));
   return exit;
@@ -78,11 +78,11 @@ interface ErrorReport extends Record<string, unknown> {
   readonly message: string;
 }
 
-function describeError(error: unknown): { readonly exit: 1 | 2; readonly report: ErrorReport } {
+function describeError(error: unknown, command: string): { readonly exit: 1 | 2; readonly report: ErrorReport } {
   if (error instanceof CommanderError) {
     // A group without a command: commander has shown its help, and has nothing to say.
     const said = error.code === "commander.help" ? "name one of its commands" : error.message.replace(/^error: /, "");
-    return { exit: 2, report: { code: "usage", message: `${said}\n--help after a command or a group tells more.` } };
+    return { exit: 2, report: { code: "usage", message: `${said}\n${command} --help tells more.` } };
   }
   if (error instanceof ConcordatError) {
     const { code, message } = error;

@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import { describeOwnKeys } from "../sdk/own-keys.ts";
 import { confirmFingerprint, findRecipient, learnKeys } from "../sdk/trust.ts";
-import { type PlatformAddress, parseAddress } from "./arguments.ts";
+import { type PlatformAddress, parseAddress, parseFingerprint } from "./arguments.ts";
 import { addCommand, addGroup, addInstanceCommand, type CliContext } from "./context.ts";
 import { openClient } from "./platform-client.ts";
 import { CliError } from "./prompt.ts";
@@ -40,7 +40,7 @@ export function addKeysCommands(program: Command, context: CliContext): void {
 
   addInstanceCommand(keys, "verify", "compare a platform's fingerprint, by phone say, and record that it is right")
     .argument("<platform>", "its address, such as hcl@lyon.example", parseAddress)
-    .option("--fingerprint <fingerprint>", "what its people read out; otherwise you are asked")
+    .option("--fingerprint <fingerprint>", "what its people read out; otherwise you are asked", parseFingerprint)
     .action(async (address: PlatformAddress, options: VerifyOptions) => {
       const client = await openClient(context);
       const { membership, recipient } = await findRecipient(client, address, options.instance);
@@ -54,6 +54,6 @@ export function addKeysCommands(program: Command, context: CliContext): void {
 
 async function askFingerprint(context: CliContext): Promise<string> {
   const said = await context.prompt.line("Type the fingerprint that its people read out:");
-  if (said) return said;
+  if (said) return parseFingerprint(said);
   throw new CliError("no_terminal", "Nothing was compared: use --fingerprint, or a terminal.");
 }

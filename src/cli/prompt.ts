@@ -77,11 +77,13 @@ export async function readSecret(
 /** @throws {CliError} `unreadable_file` */
 export async function readText(file: string): Promise<string> {
   return await readFile(file, "utf8").catch((cause: NodeJS.ErrnoException) => {
-    throw new CliError(
-      "unreadable_file",
-      `${file} cannot be read (${cause.code ?? cause.message}).`,
-      { file },
-      { cause },
-    );
+    const why = reasons[cause.code ?? ""] ?? `cannot be read (${cause.code ?? cause.message})`;
+    throw new CliError("unreadable_file", `${file} ${why}.`, { file }, { cause });
   });
 }
+
+const reasons: Readonly<Record<string, string>> = {
+  ENOENT: "does not exist",
+  EISDIR: "is a directory, not a file",
+  EACCES: "cannot be read: it belongs to somebody else, or its mode forbids it",
+};

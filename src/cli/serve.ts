@@ -38,14 +38,22 @@ export async function serve(): Promise<void> {
 }
 
 /** On a terminal: where the node is, and the first password, which is forgotten then. */
-async function announce(config: Config, { origin, firstPassword }: Node): Promise<void> {
+async function announce(config: Config, { origin, fingerprint, firstPassword }: Node): Promise<void> {
   if (!process.stdout.isTTY) return;
   const lines = [
     `Concordat listens for ${origin}`,
     `  API description  ${origin}/openapi.json`,
     `  data             ${config.dataDir}`,
+    `  fingerprint      ${fingerprint}`,
   ];
-  if (firstPassword !== null) lines.push("", `Log in as admin with ${firstPassword}`, "It is shown once; keep it now.");
+  if (firstPassword !== null) {
+    lines.push(
+      "",
+      `The password of admin is ${firstPassword}`,
+      "It is shown once; keep it now. Then, in another terminal:",
+    );
+    lines.push(`  concordat admin login ${origin}`);
+  }
   process.stderr.write(`${lines.join("\n")}\n`);
   if (firstPassword !== null) await forgetFirstPassword(config);
 }

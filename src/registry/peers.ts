@@ -101,8 +101,13 @@ export async function readPeerRow(tx: Tx, id: string): Promise<PeerRow> {
   return row;
 }
 
-const wrongState = (row: PeerRow, verb: string) =>
-  new Problem("state_conflict", `A peer that is ${row.state} cannot be ${verb}.`, { state: row.state });
+function wrongState({ origin, state }: PeerRow, verb: string): Problem {
+  const isDone = state === verb || (state === "approved" && verb === "requested");
+  const detail = isDone
+    ? `${origin} is ${state} already: there is nothing to do.`
+    : `${origin} is ${state} and cannot be ${verb}.`;
+  return new Problem("state_conflict", detail, { state });
+}
 
 async function journalPeer(tx: Tx, caller: Caller, action: string, origin: string, now: Date): Promise<void> {
   await recordEffects(tx, {

@@ -83,7 +83,10 @@ export async function declareProject(
   try {
     await tx.insert(objects).values(row);
   } catch (error) {
-    if (isUniqueViolation(error)) throw new Problem("id_taken", "The owner has a project of that code.");
+    if (isUniqueViolation(error)) {
+      const detail = `The owner has a project of the code ${row.code} already: change that one, or choose another code.`;
+      throw new Problem("id_taken", detail);
+    }
     throw error;
   }
   const grantees = project["hf:grants"].map((grant) => grant.platform);

@@ -86,6 +86,7 @@ for (const [what, argv] of [
   ["a date that does not exist", ["projects", "share", "CODE", "hcl@lyon.example", "--until", "2026-02-30"]],
   ["an address without a host", ["projects", "share", "CODE", "hcl"]],
   ["a right that does not exist", ["admin", "platforms", "create", "X", "--rights", "projects:read,everything"]],
+  ["a fingerprint that is none", ["admin", "peers", "approve", "https://lyon.example", "--fingerprint", "…"]],
   ["a state that does not exist", ["admin", "deliveries", "list", "--state", "lost"]],
   ["an origin with a path", ["admin", "login", "https://ouest.example/api"]],
 ] as const) {
@@ -100,7 +101,7 @@ test("tells a group without a command what it lacks, and where wrong usage is ex
   const group = await run(["admin", "peers"]);
   assert.match(group.err, "error usage: name one of its commands");
   for (const argv of [["admin", "peers"], ["projcts"], ["admin", "platforms", "create"]]) {
-    assert.match((await run(argv)).err, "--help");
+    assert.match((await run(argv)).err, /concordat[a-z ]* --help tells more/);
   }
 });
 

@@ -280,7 +280,7 @@ test("lists merge the memberships of a vault, each row with its instance", async
 test("a fingerprint is compared and recorded", async () => {
   const { fingerprint } = await result("rennes", "keys", "show");
   const address = `chu-rennes@${hostOf(ouest)}`;
-  const wrong = await refusal("lyon", "keys", "verify", address, "--fingerprint", "0123");
+  const wrong = await refusal("lyon", "keys", "verify", address, "--fingerprint", "0".repeat(24));
   assert.is(wrong.code, "fingerprint_mismatch");
   assert.is(wrong.known_fingerprint, fingerprint);
   await result("lyon", "keys", "verify", address, "--fingerprint", String(fingerprint));
