@@ -52,7 +52,12 @@ export interface Answer {
   readonly location?: string;
   /** Instead of a body: server-sent events, sent as they come. */
   readonly stream?: AsyncIterable<string>;
+  /** Aborted when the stream ends; a client that does not take its end loses the connection. */
+  readonly ending?: AbortSignal;
 }
+
+/** How long a client has to take the end of a stream, milliseconds. */
+const endingMilliseconds = 1_000;
 
 export interface Route<A extends Access = Access, P = unknown, Q = unknown, B = unknown> {
   readonly method: "get" | "post" | "put" | "patch" | "delete";
@@ -237,7 +242,7 @@ function readIfMatch(
   };
 }
 
-function answer(ctx: Context, route: Route, { status, body, location, stream }: Answer): void {
+function answer(ctx: Context, route: Route, { status, body, location, stream, ending }: Answer): void {
   ctx.status = status;
   if (location !== undefined) ctx.set("Location", location);
   ctx.set("Cache-Control", "no-store");
@@ -246,6 +251,10 @@ function answer(ctx: Context, route: Route, { status, body, location, stream }: 
     ctx.set("X-Accel-Buffering", "no");
     ctx.type = "text/event-stream";
     ctx.body = Readable.from(stream);
+    const { res } = ctx;
+    const cut = () => setTimeout(() => !res.writableFinished && res.destroy(), endingMilliseconds).unref();
+    if (ending?.aborted) cut();
+    else ending?.addEventListener("abort", cut);
     return;
   }
   if (body === undefined) return;

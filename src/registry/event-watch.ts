@@ -1,6 +1,6 @@
 /**
  * Watches the journal for everybody in this process who waits for events: one look per signal, whatever the number of
- * streams. It also ends those whose session has ended.
+ * streams. It also ends those whose session has ended, or has other rights than it had.
  */
 import { Problem } from "../errors.ts";
 import { createSoon } from "../soon.ts";
@@ -9,7 +9,9 @@ import type { Signals } from "../storage/signals.ts";
 import type { AdministratorCaller, PlatformCaller } from "./caller.ts";
 import { audienceOf, listAudiences, readHead } from "./events.ts";
 import { journalSignal } from "./sequencer.ts";
-import { readSessionEnds } from "./sessions.ts";
+import { type LiveSession, readSessions } from "./sessions.ts";
+
+type Ending = "session" | "rights" | "closed";
 
 /** Somebody's view of the journal, open for as long as the session is. */
 export interface EventView {
@@ -18,10 +20,15 @@ export interface EventView {
    * or since the view was opened, counts.
    */
   wait(milliseconds: number): Promise<void>;
-  /** Asks the database whether the session is still there; nothing is sent before that. */
+  /** Asks the database whether the session is still what it was; nothing is sent before that. */
   judge(): Promise<void>;
-  /** Why it gives nothing any more: its session has ended, or it was closed, as all are when the node stops. */
-  readonly ended: "session" | "closed" | undefined;
+  /**
+   * Why it gives nothing any more: its session has ended, or has other rights now, under which it may be opened again, or
+   * it was closed, as all are when the node stops.
+   */
+  readonly ended: Ending | undefined;
+  /** Aborted when it ends: whoever sends its events may be waiting for a client that does not read. */
+  readonly ending: AbortSignal;
   close(): void;
 }
 
@@ -40,13 +47,12 @@ export interface EventWatchDependencies {
 }
 
 interface Viewer {
-  /** Whose it is: its sessions count together. */
-  readonly holder: string;
-  readonly sessionId: string;
-  readonly audience: string;
+  /** Whose it is, with the rights that opened the view. */
+  readonly caller: AdministratorCaller | PlatformCaller;
   /** Something may be new since the viewer last waited. */
   fresh: boolean;
-  ended: EventView["ended"];
+  ended: Ending | undefined;
+  readonly ending: AbortController;
   wake: () => void;
 }
 
@@ -100,6 +106,7 @@ export function createEventWatch({
   const look = async (): Promise<void> => {
     if (closed || viewers.size === 0) return;
     await endViews();
+    if (viewers.size === 0) return;
     if (seen === undefined) {
       // What came between the first viewer's own look and this one is below the head already.
       seen = await readHead(database);
@@ -109,7 +116,7 @@ export function createEventWatch({
       const found = await listAudiences(database.db, seen, rowsAtOnce);
       seen = found.last;
       full = found.full;
-      wakeAll(({ audience }) => found.audiences.has(audience));
+      wakeAll(({ caller }) => found.audiences.has(audienceOf(caller)));
     }
   };
 
@@ -118,27 +125,41 @@ export function createEventWatch({
     const now = clock();
     // Those who come meanwhile were not asked about; another look is planned for them.
     const present = [...viewers];
-    const ends = await readSessionEnds(database.db, [...new Set(present.map((one) => one.sessionId))], now);
-    for (const viewer of present) {
-      if (ends.has(viewer.sessionId)) continue;
-      viewer.ended ??= "session";
-      viewer.wake();
-    }
+    const ids = new Set(present.map(({ caller }) => caller.sessionId));
+    const sessions = await readSessions(database.db, [...ids], now);
+    for (const viewer of present) judge(viewer, sessions);
     clearTimeout(nextEnd);
     // Closed while this looked: nobody would clear the timer any more.
     if (closed || viewers.size === 0) return;
-    const soonest = Math.min(...[...ends.values()].map((end) => end.getTime()));
+    const soonest = Math.min(...[...sessions.values()].map(({ end }) => end.getTime()));
     if (Number.isFinite(soonest)) nextEnd = setTimeout(soonLook, Math.min(soonest - now.getTime(), longestDelay));
   };
 
-  const admit = (holder: string): void => {
-    const own = [...viewers].filter((viewer) => viewer.holder === holder).length;
+  /** All sessions of a caller count together. */
+  const admit = ({ kind, id }: Viewer["caller"]): void => {
+    const own = [...viewers].filter(({ caller }) => caller.kind === kind && caller.id === id).length;
     if (own < mostOfCaller && viewers.size < mostOfAll) return;
     const detail =
       own < mostOfCaller
         ? "This process has as many open streams and polls of events as it keeps; try again later."
         : `You have ${mostOfCaller} open streams and polls of events here; end one of them.`;
     throw new Problem("rate_limited", detail, { retry_after: retryAfter });
+  };
+
+  /** Its place is free at once, whatever becomes of the response. */
+  const end = (viewer: Viewer, why: Ending) => {
+    viewer.ended ??= why;
+    viewer.ending.abort();
+    viewer.wake();
+    viewers.delete(viewer);
+    if (viewers.size === 0) forget();
+  };
+
+  /** Ends a view whose session has ended, or may do less than it might, or more. */
+  const judge = (viewer: Viewer, sessions: ReadonlyMap<string, LiveSession>) => {
+    const now = sessions.get(viewer.caller.sessionId)?.caller;
+    if (now === undefined) end(viewer, "session");
+    else if (rightsOf(now) !== rightsOf(viewer.caller)) end(viewer, "rights");
   };
 
   const forget = () => {
@@ -152,22 +173,24 @@ export function createEventWatch({
 
   return {
     open(caller) {
-      const holder = `${caller.kind}:${caller.id}`;
-      admit(holder);
+      admit(caller);
       // Everything may be new to somebody who has just come.
       const viewer: Viewer = {
-        holder,
-        sessionId: caller.sessionId,
-        audience: audienceOf(caller),
+        caller,
         fresh: true,
-        ended: closed ? "closed" : undefined,
+        ended: undefined,
+        ending: new AbortController(),
         wake: () => {},
       };
-      viewers.add(viewer);
-      stopListening ??= signals.listen(journalSignal, soonLook);
-      looks ??= setInterval(soonLook, lookEvery).unref();
-      soonLook();
+      if (closed) end(viewer, "closed");
+      else {
+        viewers.add(viewer);
+        stopListening ??= signals.listen(journalSignal, soonLook);
+        looks ??= setInterval(soonLook, lookEvery).unref();
+        soonLook();
+      }
       return {
+        ending: viewer.ending.signal,
         get ended() {
           return viewer.ended;
         },
@@ -184,29 +207,20 @@ export function createEventWatch({
           viewer.fresh = false;
         },
         async judge() {
-          const { sessionId } = viewer;
-          if ((await readSessionEnds(database.db, [sessionId], clock())).has(sessionId)) return;
-          viewer.ended ??= "session";
-          viewer.wake();
+          judge(viewer, await readSessions(database.db, [caller.sessionId], clock()));
         },
-        close() {
-          viewers.delete(viewer);
-          viewer.ended ??= "closed";
-          viewer.wake();
-          if (viewers.size === 0) forget();
-        },
+        close: () => end(viewer, "closed"),
       };
     },
     async [Symbol.asyncDispose]() {
       closed = true;
-      for (const viewer of viewers) {
-        viewer.ended ??= "closed";
-        viewer.wake();
-      }
-      viewers.clear();
+      for (const viewer of [...viewers]) end(viewer, "closed");
       forget();
       // What it throws was reported.
       await looking.catch(() => {});
     },
   };
 }
+
+const rightsOf = (caller: Viewer["caller"]): string =>
+  [...(caller.kind === "platform" ? caller.rights : caller.permissions)].sort().join();

@@ -1,7 +1,8 @@
 /** Events: the journal as one platform, or the administrators, may see it (docs/rest.md, "Events"). */
-import { and, arrayContains, asc, desc, gt, gte, isNotNull, sql } from "drizzle-orm";
+import { and, arrayContains, asc, desc, gt, gte, inArray, isNotNull, sql } from "drizzle-orm";
 import { Problem } from "../errors.ts";
 import type { JsonObject } from "../protocol/objects.ts";
+import type { Permission, PlatformRight } from "../protocol/rights.ts";
 import type { Database, Tx } from "../storage/database.ts";
 import { journal } from "../storage/schema.ts";
 import type { AdministratorCaller, PlatformCaller } from "./caller.ts";
@@ -19,12 +20,33 @@ export interface Event {
   readonly data?: JsonObject;
 }
 
+/** What an event is about: its type up to the dot. Each needs what the routes for the same need; others are not told. */
+const topics: Readonly<
+  Record<string, { readonly administrator: Permission; readonly platform: PlatformRight | "any" }>
+> = {
+  project: { administrator: "manage_projects", platform: "projects:read" },
+  peer: { administrator: "manage_peers", platform: "directory:read" },
+  platform: { administrator: "manage_platforms", platform: "any" },
+  bundle: { administrator: "manage_platforms", platform: "any" },
+  access_key: { administrator: "manage_access_keys", platform: "any" },
+  administrator: { administrator: "manage_users", platform: "any" },
+  delivery: { administrator: "manage_deliveries", platform: "any" },
+};
+
+function topicsOf(caller: AdministratorCaller | PlatformCaller): readonly string[] {
+  const held: ReadonlySet<string> = caller.kind === "platform" ? caller.rights : caller.permissions;
+  return Object.entries(topics).flatMap(([topic, needed]) => {
+    const right = needed[caller.kind];
+    return right === "any" || held.has(right) ? topic : [];
+  });
+}
+
 /** Whom a row must name so that it is an event to the caller. */
 export function audienceOf(caller: AdministratorCaller | PlatformCaller): string {
   return caller.kind === "platform" ? caller.uri : administrators;
 }
 
-/** Events after `after`, in order; what was numbered so far. */
+/** Events after `after` that the caller has the rights to, in order; what was numbered so far. */
 export async function listEvents(
   tx: Tx,
   caller: AdministratorCaller | PlatformCaller,
@@ -33,7 +55,14 @@ export async function listEvents(
   const rows = await tx
     .select()
     .from(journal)
-    .where(and(gt(journal.seq, after), isEvent, arrayContains(journal.audience, [audienceOf(caller)])))
+    .where(
+      and(
+        gt(journal.seq, after),
+        isEvent,
+        arrayContains(journal.audience, [audienceOf(caller)]),
+        inArray(sql`split_part(${journal.action}, '.', 1)`, [...topicsOf(caller)]),
+      ),
+    )
     .orderBy(asc(journal.seq))
     .limit(limit);
   return rows.map(toEvent);

@@ -188,10 +188,10 @@ const prepareLive = preparedOnce((tx: Tx) =>
     .prepare("find_live_sessions"),
 );
 
-type LiveSession = Awaited<ReturnType<typeof findLive>>[number];
+type LiveRow = Awaited<ReturnType<typeof findLive>>[number];
 
 /** Who a session speaks for; null when what opened it was suspended, archived or has expired. */
-function callerOf(row: LiveSession, now: Date): AdministratorCaller | PlatformCaller | null {
+function callerOf(row: LiveRow, now: Date): AdministratorCaller | PlatformCaller | null {
   const sessionId = row.session.id;
   if (row.administrator && row.role) {
     const { id, username: name, expiresAt } = row.administrator;
@@ -213,19 +213,27 @@ function callerOf(row: LiveSession, now: Date): AdministratorCaller | PlatformCa
   return null;
 }
 
-/** When each of these sessions will end by itself; one that has ended, or that is nobody's any more, is missing. */
-export async function readSessionEnds(
+export interface LiveSession {
+  /** As the session may act now. */
+  readonly caller: AdministratorCaller | PlatformCaller;
+  /** When it will end by itself. */
+  readonly end: Date;
+}
+
+/** These sessions by their ids; one that has ended, or that is nobody's any more, is missing. */
+export async function readSessions(
   tx: Tx,
   sessionIds: readonly string[],
   now: Date,
-): Promise<ReadonlyMap<string, Date>> {
+): Promise<ReadonlyMap<string, LiveSession>> {
   const rows = await findLive(tx, sessionIds, now);
   return new Map(
     rows.flatMap((row) => {
-      if (callerOf(row, now) === null) return [];
+      const caller = callerOf(row, now);
+      if (caller === null) return [];
       const { id, expiresAt } = row.session;
       const opener = row.accessKey?.endsAt ?? row.administrator?.expiresAt ?? expiresAt;
-      return [[id, new Date(Math.min(opener.getTime(), expiresAt.getTime()))] as const];
+      return [[id, { caller, end: new Date(Math.min(opener.getTime(), expiresAt.getTime())) }] as const];
     }),
   );
 }

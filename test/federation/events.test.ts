@@ -104,11 +104,56 @@ test("a stream and a waiting poll end when the platform is suspended", async () 
   assert.is(refused.status, 401);
 });
 
+test("a stream ends with the right that opened it, and nobody is told what there is no right to", async () => {
+  const reader = await joinPlatform(lyon, "reader");
+  await untilKnown(owner, reader);
+  await using stream = await openEventStream(lyon.origin, reader.rest);
+  const object = await sealProject(owner, { code: "RIGHT", grants: [{ to: reader }] });
+  await owner.rest.ok("POST", "/projects", { object });
+  await until("the share", () => stream.events.some((event) => event.object === object.id));
+  const types = async () => ((await poll(reader, "after=0")).items as Json[]).map(({ type }) => type);
+  assert.ok((await types()).includes("project.shared"));
+  await lyon.admin.ok("PATCH", `/platforms/${reader.id}`, { rights: ["directory:read"] });
+  await until("the end of the stream", () => stream.ended, 2_000);
+  assert.not.ok((await types()).includes("project.shared"));
+});
+
+/** An embedded journal cannot be filled from outside while its node runs. */
+const onPostgres: typeof test = store === "postgres" ? test : ((() => {}) as unknown as typeof test);
+
+onPostgres("streams that nobody reads keep no place, and tell nothing more, when their session has ended", async () => {
+  const stalled = await joinPlatform(lyon, "stalled");
+  const before = Number((await poll(stalled, "wait=0")).last_id);
+  // More than the buffers of a connection take.
+  const count = 6_000;
+  await lyon.query(`insert into journal (digest, at, action, outcome, audience, data)
+    select 'd' || n, now(), 'project.updated', 'ok', array['${stalled.uri}'], json_build_object('x', repeat('x', 2000))
+    from generate_series(1, ${count}) as n`);
+  await joinPlatform(lyon, "who-has-it-numbered");
+  await until("all are numbered", async () => Number((await poll(stalled, "wait=0")).last_id) >= before + count);
+  const rest = await logIn(lyon.origin, "stalled", stalled.accessKey);
+  const sockets = Array.from({ length: 8 }, () => {
+    const headers = { "last-event-id": String(before), connection: "close" };
+    return sendHead(lyon.origin, "GET", "/events", rest.token, headers).pause();
+  });
+  await until("all places are taken", async () => (await stalled.rest.call("GET", "/events?wait=0")).status === 429);
+  await rest.ok("POST", "/auth/logout", {});
+  await until("there is a place", async () => (await stalled.rest.call("GET", "/events?wait=0")).status === 200, 2_000);
+  for (const socket of sockets) {
+    let told = 0;
+    socket.on("data", (octets) => {
+      told += octets.toString("latin1").split("\nid: ").length - 1;
+    });
+    await new Promise((resolve) => socket.resume().once("close", resolve));
+    assert.ok(told < count, `${told} of ${count} were told`);
+  }
+});
+
 test("refuses what names no event, and who has no token", async () => {
   const malformed = await hcl.rest.call("GET", "/events", undefined, { "last-event-id": "x" });
   assert.is(malformed.body.code, "invalid");
   assert.is(malformed.status, 400);
-  for (const query of ["after=-1", "wait=26", "wait=x", "after=1e99"]) {
+  for (const query of ["after=-1", "wait=26", "wait=x", "after=1e99", "after=0x1", "after=1e2", "after=%201"]) {
     assert.is((await hcl.rest.call("GET", `/events?${query}`)).body.code, "invalid", query);
   }
   assert.is((await hcl.rest.call("GET", "/events", undefined, { authorization: "Bearer no" })).status, 401);

@@ -15,7 +15,11 @@ const heartbeat = 15_000;
 /** What a client waits before it connects again, milliseconds. */
 const reconnect = 1_000;
 
-const eventId = z.coerce.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
+/** Digits and nothing else: `Number` takes much more for a number. */
+const eventId = z.preprocess(
+  (text) => (/^\d+$/.test(String(text)) ? Number(text) : text),
+  z.number().int().min(0).max(Number.MAX_SAFE_INTEGER),
+);
 
 export function eventRoutes({ database, eventWatch }: HttpDependencies): readonly Route[] {
   return [
@@ -41,7 +45,7 @@ export function eventRoutes({ database, eventWatch }: HttpDependencies): readonl
         gone.addEventListener("abort", () => view.close());
         if (streams) {
           const from = asked ?? (await readHead(database));
-          return { status: 200, stream: streamEvents(view, caller, from) };
+          return { status: 200, stream: streamEvents(view, caller, from), ending: view.ending };
         }
         try {
           const from = asked ?? (await readHead(database));
@@ -89,7 +93,11 @@ export function eventRoutes({ database, eventWatch }: HttpDependencies): readonl
       for (let after = from; !view.ended; ) {
         const items = await listFor(view, caller, after);
         if (view.ended) return;
-        for (const event of items) yield `id: ${event.id}\nevent: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`;
+        for (const event of items) {
+          yield `id: ${event.id}\nevent: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`;
+          // A client that does not read keeps this waiting for longer than its session lasts.
+          if (view.ended) return;
+        }
         after = items.at(-1)?.id ?? after;
         if (items.length === pageSize) continue;
         const silent = items.length === 0;
