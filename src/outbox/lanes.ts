@@ -47,6 +47,8 @@ export async function drainLane(dependencies: LaneDependencies, peerId: string):
       if (outcomes === null) {
         // Each alone, for this time: it takes no batches after all, or chokes on one activity, which is to be found.
         together = false;
+        // Found before a request that may have taken long: looked for again.
+        ahead = [];
         continue;
       }
       const attempted = outcomes.map((outcome, at) => speakOfPeer({ outcome, due: due[at] as Due }, failed));
