@@ -73,6 +73,8 @@ export async function receiveKey<T extends JsonObject>(
   }
 }
 
+const handleArgument = ["<handle>", "the platform's handle, such as chu-rennes"] as const;
+
 export function addPlatformCommands(admin: Command, context: CliContext): void {
   const { output } = context;
   const platforms = addGroup(admin, "platforms", "platforms of this instance and their rights");
@@ -123,7 +125,7 @@ export function addPlatformCommands(admin: Command, context: CliContext): void {
     });
 
   addCommand(platforms, "show", "one platform")
-    .argument("<handle>")
+    .argument(...handleArgument)
     .option(...originOption)
     .action(async (handle: string, options: AdminOptions) => {
       const platform = await findPlatform(await openAdmin(context, options.origin), handle);
@@ -134,7 +136,7 @@ export function addPlatformCommands(admin: Command, context: CliContext): void {
   addStatus("resume", "active", "resume a suspended platform");
 
   addCommand(platforms, "remove", "remove a platform for good, with its projects; its handle is never given out again")
-    .argument("<handle>")
+    .argument(...handleArgument)
     .option("--yes", "do not ask")
     .option(...originOption)
     .action(async (handle: string, options: AdminOptions & { yes?: boolean }) => {
@@ -146,7 +148,7 @@ export function addPlatformCommands(admin: Command, context: CliContext): void {
     });
 
   addCommand(platforms, "rights", "show a platform's rights, or replace them")
-    .argument("<handle>")
+    .argument(...handleArgument)
     .argument("[rights]", "the rights that it has from now on, separated by commas", parseRights)
     .option(...originOption)
     .action(async (handle: string, rights: readonly PlatformRight[] | undefined, options: AdminOptions) => {
@@ -161,7 +163,7 @@ export function addPlatformCommands(admin: Command, context: CliContext): void {
 
   function addStatus(verb: string, status: "active" | "suspended", description: string): void {
     addCommand(platforms, verb, description)
-      .argument("<handle>")
+      .argument(...handleArgument)
       .option(...originOption)
       .action(async (handle: string, options: AdminOptions) => {
         const client = await openAdmin(context, options.origin);

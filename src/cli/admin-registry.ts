@@ -67,12 +67,12 @@ function addEntityCommands(admin: Command, context: CliContext): void {
     });
 
   addCommand(entities, "add", "add an entity; its type too when it is new")
-    .argument("<name>")
+    .argument("<name>", "name by which projects refer to it")
     .requiredOption("--type <type>", "kind of entity, such as hospital")
     .option("--ror <url>", "its ROR id")
     .option("--finess <number>", "its FINESS number")
-    .option("--city <city>")
-    .option("--country <country>")
+    .option("--city <city>", "city that it is in")
+    .option("--country <country>", "country that it is in")
     .option(...originOption)
     .action(async (name: string, { origin, ...rest }: Omit<NewEntity, "name"> & { origin?: string; json?: true }) => {
       const client = await openAdmin(context, origin);
@@ -113,10 +113,10 @@ function addFrameworkCommands(admin: Command, context: CliContext): void {
     });
 
   addCommand(frameworks, "add", "add a regulatory framework")
-    .argument("<name>")
+    .argument("<name>", "name by which projects refer to it, beside its kind")
     .requiredOption("--kind <kind>", `one of ${frameworkKinds.join(", ")}`)
     .option("--url <url>", "where it is described")
-    .option("--reference <reference>")
+    .option("--reference <reference>", "what it is cited by, such as the number of a decision")
     .option("--from <date>", "first day of its validity")
     .option("--until <date>", "last day of its validity")
     .option(...originOption)

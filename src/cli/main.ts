@@ -31,7 +31,7 @@ export async function runCli(argv: readonly string[], surroundings: Surroundings
   const { terminal } = surroundings;
   // Known before parsing, since wrong usage is reported in the same form.
   const json = argv.includes("--json");
-  const program = createProgram(contextOf(surroundings, json), terminal);
+  const program = createProgram(surroundings, json);
   try {
     await program.parseAsync(argv, { from: "user" });
     return 0;
@@ -67,7 +67,10 @@ function contextOf({ terminal, prompt, fetch, clock, settings }: Surroundings, j
   };
 }
 
-function createProgram(context: CliContext, terminal: Terminal): Command {
+/** All commands, not run yet. */
+export function createProgram(surroundings: Surroundings, json = false): Command {
+  const { terminal } = surroundings;
+  const context = contextOf(surroundings, json);
   const program = new Command("concordat")
     .description("A peer-to-peer federated node for health data platforms, and its clients.")
     .version(version)
@@ -79,7 +82,7 @@ function createProgram(context: CliContext, terminal: Terminal): Command {
       writeOut: (text) => terminal.out(text),
       // The help that wrong usage shows. Errors themselves are reported in one place, `reportError`.
       writeErr: (text) => {
-        if (!context.output.json) terminal.err(text);
+        if (!json) terminal.err(text);
       },
       outputError: () => undefined,
     });

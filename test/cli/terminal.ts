@@ -8,22 +8,28 @@ export interface Run {
   readonly err: string;
 }
 
-/** Runs a command in this process. `answers` are what a person types, in order, also for secrets. */
-export async function run(
-  argv: readonly string[],
-  given: Partial<Omit<Surroundings, "terminal">> & {
-    readonly columns?: number;
-    readonly answers?: readonly string[];
-  } = {},
-): Promise<Run> {
+type Given = Partial<Omit<Surroundings, "terminal">> & {
+  readonly columns?: number;
+  /** What a person types, in order, also for secrets. */
+  readonly answers?: readonly string[];
+};
+
+/** Runs a command in this process. */
+export async function run(argv: readonly string[], given: Given = {}): Promise<Run> {
   const written = { out: "", err: "" };
+  const code = await runCli(argv, surroundingsOf(given, written));
+  return { code, ...written };
+}
+
+/** Surroundings whose terminal writes into `written`. */
+export function surroundingsOf(given: Given, written: { out: string; err: string }): Surroundings {
   const answers = [...(given.answers ?? [])];
   const next = () => {
     const answer = answers.shift();
     if (answer === undefined) throw new Error("the command asks for more than the test answers");
     return Promise.resolve(answer);
   };
-  const code = await runCli(argv, {
+  return {
     terminal: {
       columns: given.columns,
       colours: false,
@@ -42,6 +48,5 @@ export async function run(
       (() => {
         throw new Error("this command has nothing to do with the vault");
       }),
-  });
-  return { code, ...written };
+  };
 }

@@ -1,10 +1,12 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Command } from "commander";
 import * as assert from "uvu/assert";
+import { createProgram } from "../../src/cli/main.ts";
 import { levelStore } from "../../src/cli/vault-access.ts";
 import { suite } from "../harness/suite.ts";
-import { run } from "./terminal.ts";
+import { run, surroundingsOf } from "./terminal.ts";
 
 const test = suite("the command line");
 
@@ -49,6 +51,21 @@ test("offers --help and --json at every command", async () => {
     const { out } = await run([...path, "--help"]);
     assert.match(out, "--json", path.join(" "));
   }
+});
+
+test("describes every command, argument and option", () => {
+  const bare: string[] = [];
+  const visit = (command: Command, path: string) => {
+    const parts: readonly (readonly [string, string])[] = [
+      [path, command.description()],
+      ...command.registeredArguments.map((argument) => [`${path} <${argument.name()}>`, argument.description] as const),
+      ...command.options.map((option) => [`${path} ${option.long}`, option.description] as const),
+    ];
+    bare.push(...parts.filter(([, description]) => description === "").map(([name]) => name));
+    for (const child of command.commands) visit(child, `${path} ${child.name()}`);
+  };
+  visit(createProgram(surroundingsOf({}, { out: "", err: "" })), "concordat");
+  assert.equal(bare, []);
 });
 
 test("keeps its help within 80 columns", async () => {
