@@ -37,6 +37,8 @@ export async function runCli(argv: readonly string[], surroundings: Surroundings
     return 0;
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return 0;
+    // `concordat` alone: commander has shown the help, which says it all.
+    if (argv.length === 0) return 2;
     return reportError(terminal, json, error, nameCommand(program, argv));
   }
 }

@@ -81,6 +81,16 @@ test("ends with 2 on wrong usage and suggests what was meant", async () => {
   assert.match(err, "projects");
 });
 
+test("shows its help alone when it is given nothing", async () => {
+  const { code, out, err } = await run([]);
+  assert.is(code, 2);
+  assert.is(out, "");
+  assert.is(err, (await run(["--help"])).out);
+  const forScripts = await run(["--json"]);
+  assert.is(forScripts.code, 2);
+  assert.is(JSON.parse(forScripts.err).code, "usage");
+});
+
 test("suggests an option, too", async () => {
   const { code, err } = await run(["projects", "list", "--jsn"]);
   assert.is(code, 2);
