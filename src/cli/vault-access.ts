@@ -87,14 +87,22 @@ export async function openOrCreateVault(context: CliContext): Promise<Vault> {
   return vault;
 }
 
+const leastCharacters = 12;
+
 /** For a new vault, wherever the passphrase comes from. @throws {CliError} `weak_passphrase` */
 function refuseWeak(passphrase: string): void {
-  if (passphrase.length >= 12) return;
-  throw new CliError("weak_passphrase", "A vault's passphrase has at least 12 characters; no vault was made.");
+  if (passphrase.length >= leastCharacters) return;
+  throw new CliError(
+    "weak_passphrase",
+    `A vault's passphrase has at least ${leastCharacters} characters; no vault was made.`,
+  );
 }
 
 async function askNewPassphrase({ prompt }: CliContext): Promise<string> {
-  const passphrase = await prompt.secret("Passphrase for the new vault", instead);
+  const passphrase = await prompt.secret(
+    `Passphrase for the new vault, ${leastCharacters} characters or more`,
+    instead,
+  );
   refuseWeak(passphrase);
   const again = await prompt.secret("The same again", instead);
   if (again !== passphrase) throw new CliError("passphrase_differs", "The two passphrases differ; nothing was made.");

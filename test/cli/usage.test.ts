@@ -3,8 +3,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Command } from "commander";
 import * as assert from "uvu/assert";
+import type { CliContext } from "../../src/cli/context.ts";
 import { createProgram } from "../../src/cli/main.ts";
-import { levelStore } from "../../src/cli/vault-access.ts";
+import { createOutput } from "../../src/cli/output.ts";
+import { hasOwnVault, levelStore, openOrCreateVault } from "../../src/cli/vault-access.ts";
 import { suite } from "../harness/suite.ts";
 import { run, surroundingsOf } from "./terminal.ts";
 
@@ -164,6 +166,32 @@ test("says what to do where there is no vault, without making one", () =>
     const { code, err } = await run(["projects", "list", "--json"], { settings });
     assert.is(code, 1);
     assert.is(JSON.parse(err).code, "vault_missing");
+  }));
+
+test("asks for a new passphrase with the rule that it is judged by", () =>
+  withDirectory(async (directory) => {
+    const surroundings = surroundingsOf({ answers: ["only eleven"] }, { out: "", err: "" });
+    const questions: string[] = [];
+    const context: CliContext = {
+      ...surroundings,
+      ...settingsIn(directory)(),
+      passphrase: undefined,
+      output: createOutput(surroundings.terminal, false),
+      prompt: {
+        ...surroundings.prompt,
+        secret: (question, instead) => {
+          questions.push(question);
+          return surroundings.prompt.secret(question, instead);
+        },
+      },
+    };
+    const error = await openOrCreateVault(context).then(
+      () => undefined,
+      (thrown) => thrown,
+    );
+    assert.is(error?.code, "weak_passphrase");
+    assert.equal(questions, ["Passphrase for the new vault, 12 characters or more"]);
+    assert.not(await hasOwnVault(context));
   }));
 
 test("says what to do where the administrator has not logged in", () =>
