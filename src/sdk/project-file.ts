@@ -3,43 +3,71 @@ import { z } from "zod";
 import { entityItemSchema, type frameworkItemSchema, frameworkKinds, projectStatuses } from "../protocol/objects.ts";
 import { dateSchema, nameSchema } from "../protocol/values.ts";
 
-const entitySchema = z.union([nameSchema(), entityItemSchema]);
-
-const frameworkSchema = z.strictObject({
-  kind: z.enum(frameworkKinds),
-  name: nameSchema(),
-  url: z.url().optional(),
-  reference: nameSchema().optional(),
-  valid_from: dateSchema.optional(),
-  valid_until: dateSchema.optional(),
+const entitySchema = z.union([nameSchema(), entityItemSchema], {
+  error: "must be the name of an entity, or {name, type?, ror?, finess?}",
 });
+
+const frameworkSchema = z.strictObject(
+  {
+    kind: z.enum(frameworkKinds),
+    name: nameSchema(),
+    url: z.url().optional(),
+    reference: nameSchema().optional(),
+    valid_from: dateSchema.optional(),
+    valid_until: dateSchema.optional(),
+  },
+  {
+    error: ({ code }) =>
+      code === "unrecognized_keys"
+        ? "is not known here: a framework has {kind, name, url?, reference?, valid_from?, valid_until?}"
+        : undefined,
+  },
+);
 
 /** Any JSON object; what is in it, nobody but its readers sees. */
-const sealedSchema = z.record(z.string(), z.unknown());
+const sealedSchema = z.record(z.string(), z.unknown(), {
+  error: ({ input }) =>
+    `${input === undefined ? "is missing" : "must be an object"}: use {} when nothing is confidential`,
+});
+
+/** What is in clear is fixed, so that nothing confidential gets there by a name that nobody knows. */
+const projectForm = {
+  error: ({ code }: { readonly code: string }): string | undefined => {
+    if (code !== "unrecognized_keys") return undefined;
+    const clear = Object.keys(projectFileSchema.shape).filter((member) => member !== "sealed");
+    return `is no member in clear: those are ${clear.join(", ")}; anything else belongs into "sealed"`;
+  },
+};
 
 /** A project to declare. Clear members but `code` may be left out, and be in `sealed` instead. */
-export const projectFileSchema = z.strictObject({
-  code: nameSchema(200),
-  name: nameSchema().optional(),
-  status: z.enum(projectStatuses).optional(),
-  start_date: dateSchema.optional(),
-  end_date: dateSchema.optional(),
-  entities: z.array(entitySchema).optional(),
-  frameworks: z.array(frameworkSchema).optional(),
-  sealed: sealedSchema,
-});
+export const projectFileSchema = z.strictObject(
+  {
+    code: nameSchema(200),
+    name: nameSchema().optional(),
+    status: z.enum(projectStatuses).optional(),
+    start_date: dateSchema.optional(),
+    end_date: dateSchema.optional(),
+    entities: z.array(entitySchema).optional(),
+    frameworks: z.array(frameworkSchema).optional(),
+    sealed: sealedSchema,
+  },
+  projectForm,
+);
 
 /** A change: absent members stay, `null` takes them out of the clear part, `sealed` is replaced as a whole. */
-export const projectChangeSchema = z.strictObject({
-  code: nameSchema(200).optional(),
-  name: nameSchema().nullish(),
-  status: z.enum(projectStatuses).nullish(),
-  start_date: dateSchema.nullish(),
-  end_date: dateSchema.nullish(),
-  entities: z.array(entitySchema).nullish(),
-  frameworks: z.array(frameworkSchema).nullish(),
-  sealed: sealedSchema.optional(),
-});
+export const projectChangeSchema = z.strictObject(
+  {
+    code: nameSchema(200).optional(),
+    name: nameSchema().nullish(),
+    status: z.enum(projectStatuses).nullish(),
+    start_date: dateSchema.nullish(),
+    end_date: dateSchema.nullish(),
+    entities: z.array(entitySchema).nullish(),
+    frameworks: z.array(frameworkSchema).nullish(),
+    sealed: sealedSchema.optional(),
+  },
+  projectForm,
+);
 
 export type ProjectFile = z.infer<typeof projectFileSchema>;
 export type ProjectChange = z.infer<typeof projectChangeSchema>;
