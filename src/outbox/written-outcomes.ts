@@ -47,21 +47,24 @@ export async function writeOutcomes(
   if (delivered.length === attempted.length && form === undefined) {
     return await writeDelivered(db, { peerId, worker, delivered, ahead }, now);
   }
-  const stillHeld = await dependencies.database.transaction(async (tx) => {
+  return await dependencies.database.transaction(async (tx) => {
     // A peer that judges what it is sent is well, whatever it says of it.
     const isWell = attempted.some(({ outcome }) => outcome.kind === "delivered" || outcome.kind === "dead");
-    const held = isWell
-      ? (await writeDelivered(tx, { peerId, worker, delivered, ahead: [] }, now)) !== null
-      : await renewLease(tx, { peerId, worker });
+    // What was found before knows nothing of a form that the peer takes from now on.
+    const known = form === undefined ? ahead : [];
+    const still = isWell
+      ? await writeDelivered(tx, { peerId, worker, delivered, ahead: known }, now)
+      : (await renewLease(tx, { peerId, worker }))
+        ? []
+        : null;
     for (const { due, outcome } of attempted) {
       if (outcome.kind !== "delivered") await writeFailure(tx, dependencies, due, outcome, now);
     }
     if (form) await tx.update(peers).set({ signatureForm: form }).where(eq(peers.id, peerId));
     const failure = attempted.flatMap(({ outcome }) => (outcome.kind === "peer" ? outcome.failure : []))[0];
-    if (failure && held) await failLane(tx, dependencies, peerId, failure, now);
-    return held;
+    if (failure && still !== null) await failLane(tx, dependencies, peerId, failure, now);
+    return still;
   });
-  return stillHeld ? [] : null;
 }
 
 interface DeliveredRow {

@@ -413,7 +413,6 @@ test("a node that was killed while it delivered goes on when it is started again
     await killed.node.kill();
     killed.peer.answerWith(undefined);
     await killed.node.start();
-    // Sooner than the sweep would find a lane that somebody else holds.
     await until("it is delivered", () => arrivalsOf(object, killed).length === 2, 12_000);
     await settle(killed.node);
     assert.is(arrivalsOf(object, killed)[0]?.activity.id, arrivalsOf(object, killed)[1]?.activity.id);
