@@ -51,7 +51,7 @@ interface Viewer {
   readonly caller: AdministratorCaller | PlatformCaller;
   /** Something may be new since the viewer last waited. */
   fresh: boolean;
-  ended: Ending | undefined;
+  /** Aborted with an `Ending`. */
   readonly ending: AbortController;
   wake: () => void;
 }
@@ -148,8 +148,7 @@ export function createEventWatch({
 
   /** Its place is free at once, whatever becomes of the response. */
   const end = (viewer: Viewer, why: Ending) => {
-    viewer.ended ??= why;
-    viewer.ending.abort();
+    viewer.ending.abort(why);
     viewer.wake();
     viewers.delete(viewer);
     if (viewers.size === 0) forget();
@@ -175,13 +174,8 @@ export function createEventWatch({
     open(caller) {
       admit(caller);
       // Everything may be new to somebody who has just come.
-      const viewer: Viewer = {
-        caller,
-        fresh: true,
-        ended: undefined,
-        ending: new AbortController(),
-        wake: () => {},
-      };
+      const viewer: Viewer = { caller, fresh: true, ending: new AbortController(), wake: () => {} };
+      const { signal: ending } = viewer.ending;
       if (closed) end(viewer, "closed");
       else {
         viewers.add(viewer);
@@ -190,12 +184,12 @@ export function createEventWatch({
         soonLook();
       }
       return {
-        ending: viewer.ending.signal,
+        ending,
         get ended() {
-          return viewer.ended;
+          return ending.reason as Ending | undefined;
         },
         async wait(milliseconds) {
-          if (!viewer.fresh && !viewer.ended) {
+          if (!viewer.fresh && !ending.aborted) {
             await new Promise<void>((resolve) => {
               const late = setTimeout(resolve, milliseconds);
               viewer.wake = () => {
