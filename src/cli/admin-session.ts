@@ -2,7 +2,7 @@
 import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { JsonObject } from "../protocol/objects.ts";
-import { createRestClient, type LoginAnswer, logIn, type RestClient, RestError } from "../sdk/rest.ts";
+import { createRestClient, type LoginAnswer, logIn, type RestClient, reword } from "../sdk/rest.ts";
 import { parseOrigin } from "./arguments.ts";
 import type { CliContext } from "./context.ts";
 import { CliError } from "./prompt.ts";
@@ -66,12 +66,10 @@ export async function logInAdministrator(
   username: string,
   password: string,
 ): Promise<LoginAnswer> {
-  const { token, answer } = await logIn({ ...context, origin }, { username, password }).catch((error: unknown) => {
-    if (!(error instanceof RestError && error.code === "invalid_credentials")) throw error;
-    const { code, status, members } = error;
-    const message = `${origin} does not know the user ${username} with this password; who has lost it: concordat admin reset-password, on the node's machine.`;
-    throw new RestError(code, message, { origin, status, members, cause: error });
-  });
+  const unknown = `${origin} does not know the user ${username} with this password; who has lost it: concordat admin reset-password, on the node's machine.`;
+  const { token, answer } = await logIn({ ...context, origin }, { username, password }).catch(
+    reword("invalid_credentials", unknown),
+  );
   if (!answer.is_admin) {
     throw new CliError(
       "not_administrator",
@@ -104,26 +102,24 @@ export async function openAdmin(context: CliContext, origin: string | undefined)
   }
   const at = origin ?? only ?? known.last;
   const session = at === null ? undefined : living[at];
-  if (at === null || session === undefined) {
-    const file = fileOf(context);
-    const ended = Object.keys(known.sessions);
-    if (origin === undefined && ended.length > 1) {
-      throw new CliError(
-        "not_logged_in",
-        "The logins have ended (they hold for 15 minutes): concordat admin login ORIGIN",
-        {
-          instances: ended,
-        },
-      );
-    }
-    const why =
-      at === null || known.sessions[at] === undefined
-        ? `No login${at === null ? "" : ` at ${at}`} is in ${file}`
-        : "The login has ended (it holds for 15 minutes)";
-    throw new CliError("not_logged_in", `${why}: concordat admin login ${at ?? "ORIGIN"}`, { file });
-  }
+  if (at === null || session === undefined) throw noLogin(context, known, origin, at);
   const token = { accessToken: session.access_token, expiresAt: Date.parse(session.expires_at) };
   return createRestClient({ ...context, origin: at }, { token });
+}
+
+/** Why there is no login: `origin` was asked for, and `at` is what that means. */
+function noLogin(context: CliContext, { sessions }: Sessions, origin: string | undefined, at: string | null): CliError {
+  const file = fileOf(context);
+  const ended = Object.keys(sessions);
+  if (origin === undefined && ended.length > 1) {
+    const message = "The logins have ended (they hold for 15 minutes): concordat admin login ORIGIN";
+    return new CliError("not_logged_in", message, { instances: ended });
+  }
+  const why =
+    at === null || sessions[at] === undefined
+      ? `No login${at === null ? "" : ` at ${at}`} is in ${file}`
+      : "The login has ended (it holds for 15 minutes)";
+  return new CliError("not_logged_in", `${why}: concordat admin login ${at ?? "ORIGIN"}`, { file });
 }
 
 /**

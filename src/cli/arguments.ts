@@ -1,5 +1,6 @@
 /** Parsers of arguments and options; what they refuse is wrong usage. */
 import { InvalidArgumentError } from "commander";
+import { groupFingerprint } from "../crypto/keys.ts";
 import { isOrigin } from "../protocol/ids.ts";
 import { type PlatformRight, platformRights } from "../protocol/rights.ts";
 
@@ -26,7 +27,7 @@ export function parseFingerprint(text: string): string {
   if (!/^[0-9a-f]{24}$/.test(digits)) {
     throw new InvalidArgumentError("It must be a fingerprint: 24 hex digits, such as 49f0 0e48 ed34 5bac a53e 3221.");
   }
-  return digits.replace(/(.{4})(?=.)/g, "$1 ");
+  return groupFingerprint(digits);
 }
 
 /** Rights separated by commas. */

@@ -30,8 +30,9 @@ export async function runDemo({ once = false, json = false }: { once?: boolean; 
     const progress = createProgress(terminal, json);
     await playScenario(cast, progress);
     interruption.signal.throwIfAborted();
-    if (!json && !once) terminal.out(describeRunning(cast));
-    if (!once) await Promise.race([interruption.signalled, anyEnd(cast)]);
+    if (once) return;
+    if (!json) terminal.out(describeRunning(cast));
+    await Promise.race([interruption.signalled, anyEnd(cast)]);
   } finally {
     if (cast !== undefined) await Promise.all(nodesOf(cast).map((node) => node.stop()));
     await rm(directory, { recursive: true, force: true, maxRetries: 3 });

@@ -51,8 +51,8 @@ async function announce(config: Config, { origin, fingerprint, firstPassword }: 
       "",
       `The password of admin is ${firstPassword}`,
       "It is shown once; keep it now. Then, in another terminal:",
+      `  concordat admin login ${origin}`,
     );
-    lines.push(`  concordat admin login ${origin}`);
   }
   process.stderr.write(`${lines.join("\n")}\n`);
   if (firstPassword !== null) await forgetFirstPassword(config);

@@ -75,7 +75,11 @@ export function fingerprint(jwk: Readonly<Record<string, unknown>> | PublicJwk):
 
 /** The fingerprint of a key of which only the thumbprint (its `kid`) is at hand. */
 export function fingerprintOfThumbprint(kid: string): string {
-  const digits = hex.encode(base64urlnopad.decode(kid)).slice(0, 24);
+  return groupFingerprint(hex.encode(base64urlnopad.decode(kid)).slice(0, 24));
+}
+
+/** The digits of a fingerprint as they are shown. */
+export function groupFingerprint(digits: string): string {
   return (digits.match(/.{4}/g) ?? []).join(" ");
 }
 

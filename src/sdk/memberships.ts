@@ -7,7 +7,7 @@ import { actorIds } from "../protocol/ids.ts";
 import type { JsonObject } from "../protocol/objects.ts";
 import { type Client, ClientError } from "./client.ts";
 import { readOwnKeys } from "./own-keys.ts";
-import { createRestClient, logIn, type RestDependencies, RestError } from "./rest.ts";
+import { createRestClient, logIn, type RestDependencies, reword } from "./rest.ts";
 import type { Membership, OwnKey, VaultState } from "./vault.ts";
 
 const secondsPerDay = 86_400;
@@ -50,12 +50,10 @@ export async function checkAccess(
   { origin, handle, accessKey }: AccessRequest,
 ): Promise<PlatformAccess> {
   const at = { ...dependencies, origin };
-  const { token, answer } = await logIn(at, { username: handle, password: accessKey }).catch((error: unknown) => {
-    if (!(error instanceof RestError && error.code === "invalid_credentials")) throw error;
-    const { code, status, members } = error;
-    const message = `${origin} does not accept this handle or access key; ask its administrator for a valid one.`;
-    throw new RestError(code, message, { origin, status, members, cause: error });
-  });
+  const unknown = `${origin} does not accept this handle or access key; ask its administrator for a valid one.`;
+  const { token, answer } = await logIn(at, { username: handle, password: accessKey }).catch(
+    reword("invalid_credentials", unknown),
+  );
   const { platform } = answer;
   if (platform === null) throw new ClientError("not_a_platform", `${handle} is no platform of ${origin}.`);
   const actor = actorIds.platform(origin, platform.handle);

@@ -30,6 +30,15 @@ export class RestError extends ConcordatError {
   }
 }
 
+/** For `catch`: a refusal of this code in words that fit what was tried; anything else is thrown on. */
+export function reword(code: string, message: string): (error: unknown) => never {
+  return (error) => {
+    if (!(error instanceof RestError && error.code === code)) throw error;
+    const { origin, status, members } = error;
+    throw new RestError(error.code, message, { origin, status, members, cause: error });
+  };
+}
+
 export interface Token {
   readonly accessToken: string;
   /** Milliseconds since 1970 after which it is not worth trying. */
