@@ -84,8 +84,9 @@ export async function createNode(config: Config, overrides: NodeOverrides = {}):
   const clock = overrides.clock ?? (() => new Date());
   const log = overrides.log ?? createLog({ level: config.logLevel });
   await prepareDataDir(config.dataDir);
-  const stores = await openStores(config, { clock, log });
+  // Before the stores: it opens nothing, and may refuse its settings.
   const fetcher = createFetch(config, log);
+  const stores = await openStores(config, { clock, log });
   /** What takes work or begins it by itself: from its disposal on it does not, and that waits for what is under way. */
   const working: AsyncDisposable[] = [];
 
