@@ -1,7 +1,7 @@
 /** One change, one transaction: of inbox, platforms and administrators alike. Only what was committed wakes lanes. */
+import { changeOnce, findMade, type Once } from "../registry/idempotency.ts";
 import type { WriteContext } from "../registry/projects.ts";
 import type { Database, Tx } from "../storage/database.ts";
-import { changeOnce, findMade, type Once } from "./once.ts";
 
 export interface Change<T> {
   readonly value: T;

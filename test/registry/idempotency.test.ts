@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { eq } from "drizzle-orm";
 import * as assert from "uvu/assert";
 import { Problem } from "../../src/errors.ts";
-import { changeOnce, type Once } from "../../src/outbox/once.ts";
+import { changeOnce, type Once } from "../../src/registry/idempotency.ts";
 import { type Database, openDatabase, type Tx } from "../../src/storage/database.ts";
 import { entityTypes, idempotencyKeys } from "../../src/storage/schema.ts";
 import { freshDatabaseUrl, noPostgres } from "../harness/servers.ts";
