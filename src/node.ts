@@ -28,7 +28,6 @@ import { admitInvited } from "./outbox/invitations.ts";
 import { drainLane, type LaneDependencies, sweepLanes } from "./outbox/lanes.ts";
 import { endLeases } from "./outbox/leases.ts";
 import { createPeerKeyRefresh } from "./outbox/peer-keys.ts";
-import { dropOldBodies } from "./outbox/retention.ts";
 import {
   createFirstAdministrator,
   firstAdministrator,
@@ -39,6 +38,7 @@ import {
 import { system } from "./registry/caller.ts";
 import { createEventWatch } from "./registry/event-watch.ts";
 import { listLanes } from "./registry/peer-views.ts";
+import { dropOldBodies } from "./registry/retention.ts";
 import { countUnnumbered, createSequencer, journalSignal, sequenceJournal } from "./registry/sequencer.ts";
 import { type Database, openDatabase } from "./storage/database.ts";
 import { type Inspection, inspectDatabase } from "./storage/inspect.ts";
