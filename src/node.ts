@@ -24,10 +24,10 @@ import {
 import { createGroupCommit } from "./inbox/group-commit.ts";
 import { createLaneRouser, createPeerReader } from "./inbox/peer-reader.ts";
 import { createQuotas } from "./inbox/quotas.ts";
-import { admitInvited } from "./outbox/invitations.ts";
 import { drainLane, type LaneDependencies, sweepLanes } from "./outbox/lanes.ts";
 import { endLeases } from "./outbox/leases.ts";
-import { createPeerKeyRefresh } from "./outbox/peer-keys.ts";
+import { admitInvited } from "./peering/invitations.ts";
+import { createPeerKeyRefresh } from "./peering/peer-keys.ts";
 import {
   createFirstAdministrator,
   firstAdministrator,

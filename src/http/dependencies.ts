@@ -2,7 +2,7 @@
 import type { GuardedFetch } from "../identity/guarded-fetch.ts";
 import type { NodeKeys } from "../identity/node-keys.ts";
 import type { InboxDependencies } from "../inbox/accept.ts";
-import type { PeeringDependencies } from "../outbox/peering.ts";
+import type { PeeringDependencies } from "../peering/peering.ts";
 import type { EventWatch } from "../registry/event-watch.ts";
 import type { RedisState } from "../storage/redis.ts";
 import type { Log } from "../telemetry/log.ts";

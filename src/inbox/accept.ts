@@ -2,9 +2,9 @@
 import { Problem } from "../errors.ts";
 import type { NodeKeys } from "../identity/node-keys.ts";
 import type { OutboxDependencies } from "../outbox/commit.ts";
-import type { RefreshPeerKeys } from "../outbox/peer-keys.ts";
 import { digestJson } from "../protocol/canonical-json.ts";
 import { recordRefusal } from "../registry/journal.ts";
+import type { RefreshPeerKeys } from "../registry/peer-pins.ts";
 import type { KeyValue } from "../storage/key-value.ts";
 import type { CommitActivity } from "./group-commit.ts";
 import type { ReadPeer, RouseLane } from "./peer-reader.ts";

@@ -4,7 +4,7 @@ import type { NodeKeys } from "../identity/node-keys.ts";
 import { readInstanceActor } from "../identity/remote-actors.ts";
 import { appendAnnouncements, cancelDeliveriesTo } from "../outbox/append.ts";
 import { introducePlatforms } from "../outbox/directory.ts";
-import { acceptFollow, endPeering, repeatAccept } from "../outbox/peering.ts";
+import { acceptFollow, endPeering, repeatAccept } from "../peering/peering.ts";
 import { type Activity, protocolVersion } from "../protocol/activities.ts";
 import { actorIds, mintedAt, originOf } from "../protocol/ids.ts";
 import type { Project } from "../protocol/objects.ts";

@@ -3,10 +3,10 @@
  * signature's presence, the peer, the signature, the origins.
  */
 import { Problem } from "../errors.ts";
-import type { RefreshPeerKeys } from "../outbox/peer-keys.ts";
 import { type Activity, parseActivity } from "../protocol/activities.ts";
 import { actorIds, originOf, splitKeyId } from "../protocol/ids.ts";
 import { parseStrictJson } from "../protocol/strict-json.ts";
+import type { RefreshPeerKeys } from "../registry/peer-pins.ts";
 import type { PeerRow } from "../registry/peers.ts";
 import { findVerificationKey } from "../registry/pinned-keys.ts";
 import type { ParsedSignature } from "../signatures/parsed-signature.ts";

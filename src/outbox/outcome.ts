@@ -2,10 +2,10 @@
 import { verifyReceipt } from "../crypto/receipts.ts";
 import { isPermanentProblem } from "../errors.ts";
 import type { JsonObject } from "../protocol/objects.ts";
+import type { RefreshPeerKeys } from "../registry/peer-pins.ts";
 import type { PeerRow } from "../registry/peers.ts";
 import { ed25519JwksOf } from "../registry/pinned-keys.ts";
 import type { DeliveryForm } from "../storage/schema.ts";
-import type { RefreshPeerKeys } from "./peer-keys.ts";
 
 export interface DeliveryFailure {
   readonly status: number | null;

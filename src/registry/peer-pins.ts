@@ -6,6 +6,9 @@ import { type Caller, nameCaller, system } from "./caller.ts";
 import { administrators, recordEffects } from "./journal.ts";
 import { type PeerActor, type PeerRow, readPeerRow } from "./peers.ts";
 
+/** Looks for new keys of a peer; gives the row as it is now. */
+export type RefreshPeerKeys = (peer: PeerRow) => Promise<PeerRow>;
+
 /** How long keys go on after they were rotated away, milliseconds. */
 const overlap = 24 * 3_600_000;
 

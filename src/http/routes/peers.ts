@@ -1,6 +1,6 @@
 /** Peers: request, open, approve, reject. */
 import { z } from "zod";
-import { invitePeer } from "../../outbox/invitations.ts";
+import { invitePeer } from "../../peering/invitations.ts";
 import {
   approvePeering,
   openPeering,
@@ -10,7 +10,7 @@ import {
   revokePeering,
   setPeerPolicy,
   suspendPeering,
-} from "../../outbox/peering.ts";
+} from "../../peering/peering.ts";
 import { isOrigin } from "../../protocol/ids.ts";
 import { instantSchema } from "../../protocol/values.ts";
 import { getPeer, listPeers, lockPeer } from "../../registry/peer-views.ts";

@@ -2,10 +2,10 @@
 import { randomBytes } from "node:crypto";
 import { createInvitation } from "../crypto/invitation.ts";
 import { Problem } from "../errors.ts";
+import { type Commit, createCommit } from "../outbox/commit.ts";
 import { type Caller, system } from "../registry/caller.ts";
 import { burnInvitation, listInvited, recordInvitation } from "../registry/invitations.ts";
 import { approvePeer } from "../registry/peers.ts";
-import { type Commit, createCommit } from "./commit.ts";
 import { acceptFollow, openPeering, type PeeringDependencies } from "./peering.ts";
 
 export interface IssuedInvitation {

@@ -4,7 +4,7 @@ import { judgeNodeKeyChain, pinNodeKeys } from "../crypto/node-key-chain.ts";
 import { Problem } from "../errors.ts";
 import type { GuardedFetch } from "../identity/guarded-fetch.ts";
 import { fetchInstanceActor, type RemoteActor } from "../identity/remote-actors.ts";
-import { holdPeer, pinRotatedKeys } from "../registry/peer-pins.ts";
+import { holdPeer, pinRotatedKeys, type RefreshPeerKeys } from "../registry/peer-pins.ts";
 import { findPeer, type PeerRow } from "../registry/peers.ts";
 import type { Database } from "../storage/database.ts";
 import type { KeyValue } from "../storage/key-value.ts";
@@ -16,9 +16,6 @@ export interface PeerKeyDependencies {
   readonly keyValue: KeyValue;
   readonly clock: () => Date;
 }
-
-/** Looks for new keys of a peer; gives the row as it is now. */
-export type RefreshPeerKeys = (peer: PeerRow) => Promise<PeerRow>;
 
 const refetchesPerMinute = 5;
 

@@ -3,6 +3,9 @@ import { thumbprint } from "../crypto/keys.ts";
 import { Problem } from "../errors.ts";
 import type { GuardedFetch } from "../identity/guarded-fetch.ts";
 import type { NodeKeys } from "../identity/node-keys.ts";
+import { appendActivity, cancelDeliveries, type OutboxContext } from "../outbox/append.ts";
+import type { Commit, MakeChange, OutboxDependencies } from "../outbox/commit.ts";
+import { introducePlatforms } from "../outbox/directory.ts";
 import { parseActivity } from "../protocol/activities.ts";
 import { actorIds, isOrigin, splitKeyId } from "../protocol/ids.ts";
 import type { JsonObject } from "../protocol/objects.ts";
@@ -33,9 +36,6 @@ import { ed25519JwksOf, findVerificationKey } from "../registry/pinned-keys.ts";
 import { parseSignature, requireSignature, verifySignature } from "../signatures/policy.ts";
 import type { Tx } from "../storage/database.ts";
 import type { PeerPolicy } from "../storage/schema.ts";
-import { appendActivity, cancelDeliveries, type OutboxContext } from "./append.ts";
-import type { Commit, MakeChange, OutboxDependencies } from "./commit.ts";
-import { introducePlatforms } from "./directory.ts";
 import { fetchActorToPin } from "./peer-keys.ts";
 
 export interface PeeringDependencies extends OutboxDependencies {
