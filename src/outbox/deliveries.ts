@@ -1,5 +1,5 @@
 /** The administrator's view of deliveries, and what can be done about dead ones. */
-import { and, arrayContains, eq, inArray, notInArray, type SQL, sql } from "drizzle-orm";
+import { and, eq, inArray, notInArray, type SQL, sql } from "drizzle-orm";
 import { Problem } from "../errors.ts";
 import type { JsonObject } from "../protocol/objects.ts";
 import { type Caller, nameCaller } from "../registry/caller.ts";
@@ -9,16 +9,7 @@ import { keyset, type Page, type PageRequest } from "../registry/paging.ts";
 import { sendingStates } from "../registry/peer-states.ts";
 import { readForPeer } from "../registry/project-views.ts";
 import type { Tx } from "../storage/database.ts";
-import {
-  activities,
-  type DeliveryError,
-  type DeliveryState,
-  deliveries,
-  lanes,
-  objects,
-  peers,
-  receivedActivities,
-} from "../storage/schema.ts";
+import { activities, type DeliveryError, type DeliveryState, deliveries, lanes, peers } from "../storage/schema.ts";
 
 /** `held`: what is queued for a peer whose lane may not send, such as a suspended one. */
 export type ShownState = DeliveryState | "held";
@@ -76,7 +67,7 @@ function shownAs(state: ShownState): SQL | undefined {
 }
 
 /** A platform sees what became of what it sent itself; administrators and the node see all. */
-const sentBy = (caller: Caller) => (caller.kind === "platform" ? eq(activities.actor, caller.uri) : undefined);
+export const sentBy = (caller: Caller) => (caller.kind === "platform" ? eq(activities.actor, caller.uri) : undefined);
 
 export async function listDeliveries(
   tx: Tx,
@@ -184,105 +175,4 @@ export async function readActivityBody(tx: Tx, peerOrigin: string, id: string, n
   // Who joined later does not read what was said before.
   const isAddressed = [row.body.to].flat().some((uri) => typeof uri === "string" && uri.startsWith(`${peerOrigin}/`));
   return isAddressed ? row.body : null;
-}
-
-export interface Receipt {
-  readonly id: string;
-  readonly activity: string;
-  readonly direction: "in" | "out";
-  readonly peer: string;
-  /** What the activity was about: a project, or a platform. Null for what is between the nodes. */
-  readonly object: string | null;
-  /** Of the project, for the platform that sent it. */
-  readonly code: string | null;
-  readonly effect: string;
-  readonly received_at: string;
-  readonly jws: string;
-}
-
-/**
- * Receipts of one direction: `in`, signed by peers for what this node sent (of a platform: what it sent itself);
- * `out`, signed by this node for what it accepted (of a platform: what was addressed to it).
- */
-export async function listReceipts(
-  tx: Tx,
-  caller: Caller,
-  request: PageRequest & { readonly direction: "in" | "out"; readonly activity?: string | undefined },
-): Promise<Page<Receipt>> {
-  return request.direction === "in" ? await listIncoming(tx, caller, request) : await listOutgoing(tx, caller, request);
-}
-
-type ReceiptRequest = PageRequest & { readonly activity?: string | undefined };
-
-async function listIncoming(tx: Tx, caller: Caller, request: ReceiptRequest): Promise<Page<Receipt>> {
-  const page = keyset(request, { created_at: { by: sql`${deliveries.seq}`, type: "bigint" } }, "-created_at", {
-    column: sql`${deliveries.id}`,
-    type: "uuid",
-  });
-  const rows = await tx
-    .select({
-      row: deliveries,
-      peer: peers.origin,
-      object: activities.objectUri,
-      code: objects.code,
-      key: deliveries.id,
-      position: page.position,
-    })
-    .from(deliveries)
-    .innerJoin(activities, eq(activities.id, deliveries.activityId))
-    .innerJoin(peers, eq(peers.id, deliveries.peerId))
-    .leftJoin(objects, eq(objects.uri, activities.objectUri))
-    .where(
-      and(
-        page.after,
-        sql`${deliveries.receipt} is not null`,
-        sentBy(caller),
-        request.activity === undefined ? undefined : eq(deliveries.activityId, request.activity),
-      ),
-    )
-    .orderBy(...page.orderBy)
-    .limit(page.limit);
-  return page.toPage(rows, ({ row, peer, object, code }) => ({
-    id: row.id,
-    activity: row.activityId,
-    direction: "in",
-    peer,
-    object,
-    code: caller.kind === "platform" ? code : null,
-    effect: row.effect ?? "",
-    received_at: (row.deliveredAt ?? row.createdAt).toISOString(),
-    jws: row.receipt ?? "",
-  }));
-}
-
-async function listOutgoing(tx: Tx, caller: Caller, request: ReceiptRequest): Promise<Page<Receipt>> {
-  const page = keyset(
-    request,
-    { created_at: { by: sql`${receivedActivities.receivedAt}`, type: "timestamptz" } },
-    "-created_at",
-    { column: sql`${receivedActivities.id}`, type: "text" },
-  );
-  const rows = await tx
-    .select({ row: receivedActivities, key: receivedActivities.id, position: page.position })
-    .from(receivedActivities)
-    .where(
-      and(
-        page.after,
-        caller.kind === "platform" ? arrayContains(receivedActivities.recipients, [caller.uri]) : undefined,
-        request.activity === undefined ? undefined : eq(receivedActivities.id, request.activity),
-      ),
-    )
-    .orderBy(...page.orderBy)
-    .limit(page.limit);
-  return page.toPage(rows, ({ row }) => ({
-    id: row.id,
-    activity: row.id,
-    direction: "out",
-    peer: row.origin,
-    object: row.objectUri,
-    code: null,
-    effect: row.effect,
-    received_at: row.receivedAt.toISOString(),
-    jws: row.receipt,
-  }));
 }

@@ -2,7 +2,8 @@
 import type Router from "@koa/router";
 import type { Context } from "koa";
 import { Problem } from "../../errors.ts";
-import { listInbox, listOutbox } from "../../outbox/collections.ts";
+import { listInbox } from "../../inbox/collection.ts";
+import { listOutbox } from "../../outbox/collection.ts";
 import { createCommit } from "../../outbox/commit.ts";
 import { type ProjectWrite, submitProject } from "../../outbox/submit.ts";
 import { activityMediaType, context } from "../../protocol/activities.ts";

@@ -1,6 +1,8 @@
 /** Deliveries, receipts and the audit: what left, what proves it, and what happened. */
 import { z } from "zod";
-import { discardDelivery, getDelivery, listDeliveries, listReceipts, retryDelivery } from "../../outbox/deliveries.ts";
+import { listOwnReceipts } from "../../inbox/receipts.ts";
+import { discardDelivery, getDelivery, listDeliveries, retryDelivery } from "../../outbox/deliveries.ts";
+import { listPeersReceipts } from "../../outbox/receipts.ts";
 import { listAudit, verifyJournal } from "../../registry/journal.ts";
 import type { HttpDependencies } from "../dependencies.ts";
 import { defineRoute, idParams, listOf, pageQuery, type Route } from "../route.ts";
@@ -75,7 +77,10 @@ export function deliveryRoutes(dependencies: HttpDependencies): readonly Route[]
         activity: z.string().max(2048).optional(),
       }),
       answer: { status: 200, schema: listOf(receiptSchema) },
-      handle: async ({ caller, query }) => ({ status: 200, body: await listReceipts(database.db, caller, query) }),
+      handle: async ({ caller, query }) => {
+        const list = query.direction === "in" ? listPeersReceipts : listOwnReceipts;
+        return { status: 200, body: await list(database.db, caller, query) };
+      },
     }),
     defineRoute({
       method: "get",

@@ -1,10 +1,10 @@
-/** A platform's own outbox and inbox: the activities that it sent, and those that were accepted for it. */
+/** A platform's own outbox: the activities that it sent. */
 import { and, count, eq, isNotNull, sql } from "drizzle-orm";
 import type { JsonObject } from "../protocol/objects.ts";
 import type { PlatformCaller } from "../registry/caller.ts";
 import { keyset, type Page, type PageRequest } from "../registry/paging.ts";
 import type { Tx } from "../storage/database.ts";
-import { activities, receivedActivities } from "../storage/schema.ts";
+import { activities } from "../storage/schema.ts";
 
 export type ActivityPage = Page<JsonObject> & { readonly total: number };
 
@@ -24,27 +24,5 @@ export async function listOutbox(tx: Tx, caller: PlatformCaller, request: PageRe
     .orderBy(...page.orderBy)
     .limit(page.limit);
   const [{ total } = { total: 0 }] = await tx.select({ total: count() }).from(activities).where(own);
-  return { ...page.toPage(rows, (row) => row.body as JsonObject), total: Number(total) };
-}
-
-/** Newest first; what came for this platform. */
-export async function listInbox(tx: Tx, caller: PlatformCaller, request: PageRequest): Promise<ActivityPage> {
-  const page = keyset(
-    request,
-    { received_at: { by: sql`${receivedActivities.receivedAt}`, type: "timestamptz" } },
-    "-received_at",
-    { column: sql`${receivedActivities.id}`, type: "text" },
-  );
-  const own = and(
-    sql`${receivedActivities.recipients} @> array[${caller.uri}]::text[]`,
-    isNotNull(receivedActivities.body),
-  );
-  const rows = await tx
-    .select({ body: receivedActivities.body, key: receivedActivities.id, position: page.position })
-    .from(receivedActivities)
-    .where(and(own, page.after))
-    .orderBy(...page.orderBy)
-    .limit(page.limit);
-  const [{ total } = { total: 0 }] = await tx.select({ total: count() }).from(receivedActivities).where(own);
   return { ...page.toPage(rows, (row) => row.body as JsonObject), total: Number(total) };
 }
