@@ -40,7 +40,9 @@ export async function applyEdit(
   { protocol = protocolVersion, now }: { readonly protocol?: number; readonly now: Date },
 ): Promise<Written> {
   const project = judged.value;
-  if (await isRepeated(tx, editor, row, project, now)) return { id: row.id, changed: false, announcements: [] };
+  await requireEditable(tx, editor, row, now);
+  if (standsAlready(row, project)) return { id: row.id, changed: false, announcements: [] };
+  judgeExtent(row, project);
   await judgeContent(tx, judged, { sender: editor, now, newer: protocol > protocolVersion, before: row.object });
   const columns = columnsOf(judged, Math.max(protocol, row.protocol));
   await tx
@@ -68,7 +70,9 @@ export async function proposeEdit(
   now: Date,
 ): Promise<Written> {
   const project = judged.value;
-  if (await isRepeated(tx, editor, row, project, now)) return { id: row.id, changed: false, announcements: [] };
+  await requireEditable(tx, editor, row, now);
+  if (standsAlready(row, project)) return { id: row.id, changed: false, announcements: [] };
+  judgeExtent(row, project);
   refuseUnknownMembers(judged, { before: row.object });
   const envelope = inspectEnvelope(project);
   if (envelope.sender !== editor) throw new Problem("envelope_binding", "The envelope's sender is not who submits it.");
@@ -99,13 +103,20 @@ export async function proposeEdit(
   };
 }
 
-/** Judges what an edit may touch; true when the very same snapshot stands here already. */
-async function isRepeated(tx: Tx, editor: string, row: ObjectRow, project: Project, now: Date): Promise<boolean> {
+/** @throws {Problem} `not_owner` to whom the project is shared for reading only, or no longer */
+async function requireEditable(tx: Tx, editor: string, row: ObjectRow, now: Date): Promise<void> {
   const mode = await readMode(tx, row.uri, editor, now);
   if (mode !== "editable") throw new Problem("not_owner", "This grant is read-only.");
-  const revision = project["hf:revision"];
-  if (revision === row.revision && row.digest === objectDigest(project)) return true;
-  if (revision !== row.revision + 1) throw staleAgainst(row);
+}
+
+/** Is it the very snapshot that stands here, said once more? */
+function standsAlready(row: ObjectRow, project: Project): boolean {
+  return project["hf:revision"] === row.revision && row.digest === objectDigest(project);
+}
+
+/** An edit is the next revision, and leaves code and grants as they are. @throws {Problem} `revision_stale`, `grants_refused` */
+function judgeExtent(row: ObjectRow, project: Project): void {
+  if (project["hf:revision"] !== row.revision + 1) throw staleAgainst(row);
   const before = row.object as unknown as Project;
   if (
     project["hf:code"] !== before["hf:code"] ||
@@ -113,7 +124,6 @@ async function isRepeated(tx: Tx, editor: string, row: ObjectRow, project: Proje
   ) {
     throw new Problem("grants_refused", "An edit leaves code and grants as the owner set them.");
   }
-  return false;
 }
 
 function staleAgainst(row: ObjectRow): Problem {
