@@ -15,7 +15,7 @@ import { type Benchmark, type Figure, figureOf, type Profile } from "./figure.ts
 import { startMeasured } from "./nodes.ts";
 import type { Arrivals, ReceiverKeys } from "./receiver.ts";
 
-const n = 2_000;
+const n = 6_000;
 const warmUp = 400;
 
 interface Receivers extends AsyncDisposable {
