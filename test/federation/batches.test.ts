@@ -1,8 +1,8 @@
 // time limit: 240 s
 import * as assert from "uvu/assert";
 import { findPeer, settle, startNode, type TestNode } from "../harness/node.ts";
-import { type Arrival, approveScripted, type ScriptedPeer, startPeer } from "../harness/peer.ts";
-import { joinPlatform } from "../harness/platform.ts";
+import { type Arrival, approveScripted, introduceScripted, type ScriptedPeer, startPeer } from "../harness/peer.ts";
+import { joinPlatform, sealNext, sealProject, untilKnown } from "../harness/platform.ts";
 import type { Json } from "../harness/rest.ts";
 import { suite } from "../harness/suite.ts";
 import { until } from "../harness/until.ts";
@@ -161,6 +161,45 @@ test("an activity on which the peer chokes does not hold those that were with it
   assert.is((await statesOf(waiting))[0], "queued");
   peer.answerWith(undefined);
   await settle(node);
+});
+
+test("what is withdrawn while a batch is under way that says nothing is not sent alone", async () => {
+  const owner = await joinPlatform(node, "owner");
+  const grantee = await introduceScripted(node, peer, "grantee");
+  await untilKnown(owner, grantee);
+  await settle(node);
+  const asked = peer.requests.length;
+  let answer = () => {};
+  const answered = new Promise<void>((resolve) => {
+    answer = resolve;
+  });
+  peer.answerBatchesWith(async () => {
+    await answered;
+    return { status: 404 };
+  });
+  const path = `/peers/${String((await findPeer(node, peer.origin))?.id)}`;
+  await node.admin.ok("POST", `${path}/suspend`, {});
+  const grants = [{ to: grantee }];
+  const [first, second] = [
+    await sealProject(owner, { code: "withdrawn", grants }),
+    await sealProject(owner, { code: "kept", grants }),
+  ];
+  const { id } = await owner.rest.ok("POST", "/projects", { object: first });
+  await owner.rest.ok("POST", "/projects", { object: second });
+  await node.admin.ok("POST", `${path}/resume`, {});
+  await until("the batch is under way", () => peer.requests.slice(asked).includes("POST /batch-inbox"));
+  const before = peer.arrivals.length;
+  const next = await sealNext(owner, first, { grants: [] });
+  await owner.rest.ok("POST", `/projects/${String(id)}/unshare`, { object: next });
+  answer();
+  await settle(node);
+  assert.equal(
+    peer.arrivals.slice(before).map(({ activity }) => [activity.type, activity.target ?? (activity.object as Json).id]),
+    [
+      ["Create", second.id],
+      ["Remove", first.id],
+    ],
+  );
 });
 
 test("a batch that is refused for now backs the lane off, and its order is kept", async () => {

@@ -12,6 +12,7 @@ import { mintId } from "../../src/protocol/ids.ts";
 import { type Knobs, sendDraftCavage } from "./draft-cavage.ts";
 import { type MessageKnobs, sendMessage } from "./message-signature.ts";
 import { findPeer, type TestNode } from "./node.ts";
+import { makePlatformKeys, type PlatformKeys } from "./platform.ts";
 import type { Json } from "./rest.ts";
 import { until } from "./until.ts";
 import type { Answer } from "./wire.ts";
@@ -222,4 +223,19 @@ export async function approveScripted(node: TestNode, peer: ScriptedPeer): Promi
   await node.admin.ok("POST", `/peers/${String(pending?.id)}/open`, {});
   await node.admin.ok("POST", `/peers/${String(pending?.id)}/approve`, {});
   await until("the Accept is delivered", () => peer.arrivals.some(({ activity }) => activity.type === "Accept"));
+}
+
+/** Tells `node` of a platform of its approved peer, as the peer does when one joins. */
+export async function introduceScripted(node: TestNode, peer: ScriptedPeer, handle: string): Promise<PlatformKeys> {
+  const keys = await makePlatformKeys(`${peer.origin}/platforms/${handle}`);
+  const { uri, membership, bundle } = keys;
+  const entry = peer.activity({
+    type: "Update",
+    actor: uri,
+    object: { id: uri, type: "Organization", preferredUsername: handle, name: `Scripted ${handle}` },
+    "hf:bundles": [{ actor: uri, membership, bundles: [bundle] }],
+  });
+  const answer = await peer.post(node.origin, entry, { keyId: `${uri}#main-key` });
+  if (answer.status !== 202) throw new Error(`the Update was answered ${answer.status} ${JSON.stringify(answer.body)}`);
+  return keys;
 }
