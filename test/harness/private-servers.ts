@@ -20,6 +20,9 @@ export interface PrivateServer extends AsyncDisposable {
 
 type Ready = (url: string) => Promise<void>;
 
+/** What a server may take to start or to end, milliseconds. */
+const patience = 30_000;
+
 /**
  * Starts a PostgreSQL of its own in a temporary directory, durable for nothing (fsync off), or returns undefined where
  * its programs are not installed. `ready` is asked until it stops throwing.
@@ -119,8 +122,15 @@ async function superviseServer(child: ChildProcess, { url, stop, crash, ready }:
     const pipe = child.stdout as Socket;
     pipe.ref();
     child.stdin?.write(`${word}\n`);
-    await once(pipe, "data");
-    pipe.unref();
+    try {
+      await once(pipe, "data", { signal: AbortSignal.timeout(patience) });
+    } catch (error) {
+      throw new Error(`the private test server at ${url} was told ${word}, and had not done it after 30 s`, {
+        cause: error,
+      });
+    } finally {
+      pipe.unref();
+    }
     runs = word === "start";
   };
   const end = (signal: string) => async () => {
@@ -152,14 +162,15 @@ async function superviseServer(child: ChildProcess, { url, stop, crash, ready }:
 }
 
 async function untilAnswers(url: string, ready: Ready): Promise<void> {
-  for (let attempt = 1; ; attempt += 1) {
+  const pause = 200;
+  for (let waited = 0; ; waited += pause) {
     try {
       await ready(url);
       return;
     } catch (error) {
-      if (attempt === 150)
+      if (waited >= patience)
         throw new Error(`the private test server at ${url} did not answer in 30 s`, { cause: error });
-      await new Promise((resolve) => setTimeout(resolve, 200));
+      await new Promise((resolve) => setTimeout(resolve, pause));
     }
   }
 }
