@@ -2,7 +2,7 @@
 import { limits } from "./limits.ts";
 import type { Grant } from "./objects.ts";
 
-/** A grant has begun when its `from` is at most this far ahead of `now`: clocks differ. */
+/** What begins, a grant or an access key, has begun when that is at most this far ahead of `now`: clocks differ. */
 export const latestBegin = (now: Date) => new Date(now.getTime() + limits.clockSkew * 1000);
 
 /** Begun and not expired at `now`. Such grantees, and the owner, are whom an envelope is sealed for. */

@@ -12,6 +12,7 @@ import { fingerprintOfKid, newestBundles } from "./key-bundles.ts";
 import { keyset, type Page, type PageRequest } from "./paging.ts";
 import { peeredStates } from "./peer-states.ts";
 import { remotePlatform } from "./remote-platforms.ts";
+import { endSessionsOf } from "./sessions.ts";
 
 export type PlatformRow = typeof platforms.$inferSelect;
 
@@ -242,6 +243,8 @@ export async function changePlatform(
     .returning();
   if (!row) throw new Problem("state_conflict", "That platform is at home on another instance, or was removed.");
   const suspended = change.status === "suspended";
+  // What it is suspended for may be that somebody else has a token: resuming must not give that back.
+  if (suspended) await endSessionsOf(tx, id, now);
   await recordEffects(tx, {
     at: now,
     actor: nameCaller(caller),

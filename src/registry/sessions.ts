@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import { and, count, eq, gt, inArray, isNull, lt, sql } from "drizzle-orm";
 import { Problem } from "../errors.ts";
+import { latestBegin } from "../protocol/grants.ts";
 import { mintUuid } from "../protocol/ids.ts";
 import type { Permission, PlatformRight } from "../protocol/rights.ts";
 import type { Tx } from "../storage/database.ts";
@@ -106,12 +107,15 @@ async function findAccessKey(tx: Tx, handle: string, key: string, now: Date) {
     .select({ accessKey: accessKeys, platform: platforms })
     .from(accessKeys)
     .innerJoin(platforms, eq(platforms.id, accessKeys.platformId))
-    .where(and(eq(accessKeys.hash, hashAccessKey(key)), eq(platforms.handle, handle), isNull(platforms.homeOrigin)));
+    .where(and(eq(accessKeys.hash, hashAccessKey(key)), eq(platforms.handle, handle), isNull(platforms.homeOrigin)))
+    // A suspension waits for this login and ends what it opened, or was first and is seen here.
+    .for("share", { of: platforms });
   return row && isUsable(row.accessKey, now) && row.platform.status === "active" ? row : undefined;
 }
 
+/** Valid at `now`; one that was made by a clock that is ahead has begun already. */
 function isUsable(key: typeof accessKeys.$inferSelect, now: Date): boolean {
-  return key.archivedAt === null && key.startsAt <= now && now < key.endsAt;
+  return key.archivedAt === null && key.startsAt <= latestBegin(now) && now < key.endsAt;
 }
 
 type AccessKeyRow = NonNullable<Awaited<ReturnType<typeof findAccessKey>>>;
@@ -241,4 +245,13 @@ export async function readSessions(
 /** Ends a session: its token is refused from the next request on. */
 export async function endSession(tx: Tx, sessionId: string, now: Date): Promise<void> {
   await tx.update(sessions).set({ endedAt: now }).where(eq(sessions.id, sessionId));
+}
+
+/** Ends every session of a platform, for good: its access keys may open others. */
+export async function endSessionsOf(tx: Tx, platformId: string, now: Date): Promise<void> {
+  const keys = tx.select({ id: accessKeys.id }).from(accessKeys).where(eq(accessKeys.platformId, platformId));
+  await tx
+    .update(sessions)
+    .set({ endedAt: now })
+    .where(and(inArray(sessions.accessKeyId, keys), isNull(sessions.endedAt)));
 }

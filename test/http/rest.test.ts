@@ -110,6 +110,7 @@ test("a suspended platform is out at once and in again when it is resumed", asyn
   );
   await node.admin.ok("PATCH", `/platforms/${platform.id}`, { status: "active" });
   assert.is((await logIn(node.origin, "suspended", platform.accessKey)).token !== undefined, true);
+  assertProblem(await platform.rest.call("GET", "/projects"), 401, "unauthenticated");
 });
 
 test("an archived access key ends with every session that it opened", async () => {

@@ -1,0 +1,90 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { eq, sql } from "drizzle-orm";
+import * as assert from "uvu/assert";
+import { issueAccessKey } from "../../src/registry/access-keys.ts";
+import { system } from "../../src/registry/caller.ts";
+import { changePlatform, createPlatform } from "../../src/registry/platforms.ts";
+import { logIn, resolveSession } from "../../src/registry/sessions.ts";
+import { type Database, openDatabase } from "../../src/storage/database.ts";
+import { sessions } from "../../src/storage/schema.ts";
+import { freshDatabaseUrl, noPostgres } from "../harness/servers.ts";
+import { skipSuite, suite } from "../harness/suite.ts";
+import { until } from "../harness/until.ts";
+
+/** Logins and sessions where clocks differ, and where a suspension comes in between. */
+const test = suite("sessions");
+// PGlite has one session; only on PostgreSQL two transactions really meet.
+const url = await freshDatabaseUrl();
+const race =
+  url === undefined ? skipSuite("a login beside a suspension", noPostgres) : suite("a login beside a suspension");
+
+const origin = "https://ouest.example";
+const address = "192.0.2.1";
+const now = new Date();
+const later = (seconds: number) => new Date(now.getTime() + seconds * 1000);
+
+let dataDir: string;
+let database: Database;
+test.before(async () => {
+  dataDir = await mkdtemp(join(tmpdir(), "concordat-sessions-"));
+  database = await openDatabase({ url, dataDir: join(dataDir, "database") });
+});
+const closing = url === undefined ? test : race;
+closing.after(async () => {
+  await database[Symbol.asyncDispose]();
+  await rm(dataDir, { recursive: true });
+});
+
+const create = async (handle: string) => {
+  const context = { origin, now, days: 1 };
+  const made = await database.transaction((tx) => createPlatform(tx, system, { name: handle, handle }, context));
+  return { id: made.id, handle, key: String(made.access_keys[0]?.key) };
+};
+const enter = (username: string, password: string, at = now) =>
+  database.transaction((tx) => logIn(tx, { username, password }, { address, now: at }));
+const suspend = (id: string) =>
+  database.transaction((tx) => changePlatform(tx, system, id, { status: "suspended" }, now));
+
+test("an access key from a clock that is ahead opens sessions, as far as the protocol allows clocks to differ", async () => {
+  const { id: platformId, handle } = await create("clocks");
+  const made = await database.transaction((tx) =>
+    issueAccessKey(tx, system, { platformId }, { now: later(300), days: 1 }),
+  );
+  const verdict = await enter(handle, made.key);
+  assert.ok(verdict.accepted);
+  assert.ok(await resolveSession(database.db, verdict.login.sessionId, now), "and the session is good");
+  assert.is((await enter(handle, made.key, later(-1))).accepted, false);
+});
+
+race("that is first is ended by it, and one that comes after is refused", async () => {
+  const { id, handle, key } = await create("meets");
+  let over = false;
+  let suspended: Promise<void> | undefined;
+  const verdict = await database.transaction(async (tx) => {
+    const first = await logIn(tx, { username: handle, password: key }, { address, now });
+    suspended = suspend(id).then(() => {
+      over = true;
+    });
+    await until("the suspension waits, or is over", async () => over || (await countWaiting()) > 0);
+    return first;
+  });
+  await suspended;
+  assert.ok(verdict.accepted);
+  const [session] = await database.db.select().from(sessions).where(eq(sessions.id, verdict.login.sessionId));
+  assert.ok(session?.endedAt);
+  assert.is((await enter(handle, key)).accepted, false);
+});
+
+/** Transactions of this database that wait for another. */
+async function countWaiting(): Promise<number> {
+  const { rows } = (await database.db.execute(sql`
+    select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`)) as unknown as {
+    readonly rows: readonly unknown[];
+  };
+  return rows.length;
+}
+
+test.run();
+race.run();
