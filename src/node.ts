@@ -38,7 +38,7 @@ import {
 import { system } from "./registry/caller.ts";
 import { createEventWatch } from "./registry/event-watch.ts";
 import { listLanes } from "./registry/peer-views.ts";
-import { dropOldBodies } from "./registry/retention.ts";
+import { dropOld } from "./registry/retention.ts";
 import { countUnnumbered, createSequencer, journalSignal, sequenceJournal } from "./registry/sequencer.ts";
 import { type Database, openDatabase } from "./storage/database.ts";
 import { type Inspection, inspectDatabase } from "./storage/inspect.ts";
@@ -73,7 +73,7 @@ export interface Node extends AsyncDisposable {
 
 /** How often the sweeper looks for what nobody woke. */
 const sweepMilliseconds = 5_000;
-/** How often old bodies are dropped. */
+/** How often what is old is dropped. */
 const retentionMilliseconds = 3_600_000;
 
 /** What may still end when what was under way has had its time, milliseconds. */
@@ -196,7 +196,9 @@ async function startNode(
     work(every(sweepMilliseconds, () => sweep().catch(onError)));
     work(
       every(retentionMilliseconds, () =>
-        dropOldBodies(database.db, { now: clock(), days: config.activityRetentionDays }).catch(onError),
+        dropOld(database.db, { now: clock(), days: config.activityRetentionDays, stopping: stopping.signal }).catch(
+          onError,
+        ),
       ),
     );
   }

@@ -4,7 +4,7 @@
  * changes give secrets that the database must not know.
  */
 import { createCipheriv, createDecipheriv, createHash, hkdfSync, randomBytes } from "node:crypto";
-import { and, eq, lt } from "drizzle-orm";
+import { and, eq } from "drizzle-orm";
 import { Problem } from "../errors.ts";
 import type { Tx } from "../storage/database.ts";
 import { idempotencyKeys } from "../storage/schema.ts";
@@ -16,7 +16,8 @@ export interface Once {
   readonly requestDigest: string;
 }
 
-const keptMilliseconds = 7 * 86_400_000;
+/** For how long a request may be repeated, days; the retention forgets what it gave (`registry/retention`). */
+export const answersKeptDays = 7;
 
 const hashKey = (key: string) => createHash("sha256").update(key).digest("base64url");
 const ofKey = (caller: string, keyHash: string) =>
@@ -61,7 +62,6 @@ export async function changeOnce<T>(tx: Tx, once: Once | undefined, now: Date, c
     .update(idempotencyKeys)
     .set({ answer: encrypt(once.key, value) })
     .where(ofKey(caller, key));
-  await tx.delete(idempotencyKeys).where(lt(idempotencyKeys.createdAt, new Date(now.getTime() - keptMilliseconds)));
   return value;
 }
 

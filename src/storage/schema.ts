@@ -4,7 +4,7 @@
  *
  * Federated things are named by their URI; `id` is a UUID version 7 of this node, for the REST API.
  */
-import { sql } from "drizzle-orm";
+import { isNotNull, sql } from "drizzle-orm";
 import {
   bigint,
   bigserial,
@@ -351,6 +351,7 @@ export const receivedActivities = pgTable(
   },
   (t) => [
     index("received_activities_at").on(t.receivedAt),
+    index("received_activities_old").on(t.receivedAt).where(isNotNull(t.body)),
     index("received_activities_for").using("gin", t.recipients),
   ],
 );
@@ -368,7 +369,7 @@ export const activities = pgTable(
     body: snapshot<JsonObject>("body"),
     createdAt: instant("created_at").notNull(),
   },
-  (t) => [index("activities_object").on(t.objectUri)],
+  (t) => [index("activities_object").on(t.objectUri), index("activities_old").on(t.createdAt).where(isNotNull(t.body))],
 );
 
 export type DeliveryState = "queued" | "delivered" | "dead" | "discarded" | "cancelled";

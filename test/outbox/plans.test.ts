@@ -1,16 +1,17 @@
-import { sql } from "drizzle-orm";
+import { isNotNull, sql } from "drizzle-orm";
 import * as assert from "uvu/assert";
 import { findDue } from "../../src/outbox/due.ts";
 import { takeLease } from "../../src/outbox/leases.ts";
 import { writeOutcomes } from "../../src/outbox/written-outcomes.ts";
 import { mintUuid } from "../../src/protocol/ids.ts";
+import { dropOld } from "../../src/registry/retention.ts";
 import { sequenceJournal } from "../../src/registry/sequencer.ts";
 import { type Database, openDatabase } from "../../src/storage/database.ts";
-import { peers } from "../../src/storage/schema.ts";
+import { activities, peers, receivedActivities } from "../../src/storage/schema.ts";
 import { freshDatabaseUrl, noPostgres } from "../harness/servers.ts";
 import { skipSuite, suite } from "../harness/suite.ts";
 
-/** What is written for each delivery and each journal row finds its rows by an index, however many there are. */
+/** What is written for each delivery and each journal row, and what is dropped, is found by an index, however many there are. */
 const url = await freshDatabaseUrl();
 const test = url === undefined ? skipSuite("plans", noPostgres) : suite("plans");
 
@@ -25,6 +26,8 @@ test.before(async () => {
   // Statistics as they are while tables grow.
   await database.db.execute(sql`alter table deliveries set (autovacuum_enabled = false)`);
   await database.db.execute(sql`alter table journal set (autovacuum_enabled = false)`);
+  await database.db.execute(sql`alter table activities set (autovacuum_enabled = false)`);
+  await database.db.execute(sql`alter table received_activities set (autovacuum_enabled = false)`);
   await database.db.execute(sql`
     insert into activities (id, type, actor, digest, body, created_at)
     select 'a' || n, 'Like', 'a', '', '{}', now() from generate_series(1, 5000) as n`);
@@ -74,6 +77,33 @@ test("a journal row is numbered without reading all of them", async () => {
     assert.is(await sequenceJournal(database), 1);
   }
   assert.is(await wholeReadsOf("journal"), before);
+});
+
+test("what is old is found among all that was dropped before", async () => {
+  const { db } = database;
+  const old = sql`now() - interval '91 days'`;
+  await db.execute(sql`
+    insert into activities (id, type, actor, digest, body, created_at)
+    select 'old' || n, 'Like', 'a', '', case when n % 100 = 0 then '{}'::json end, ${old} from generate_series(1, 5000) as n`);
+  await db.execute(sql`
+    insert into received_activities (id, digest, origin, actor, type, effect, receipt, received_at, body)
+    select 'old' || n, '', '', '', 'Like', 'applied', '', ${old}, case when n % 100 = 0 then '{}'::json end
+    from generate_series(1, 5000) as n`);
+  const tables = ["activities", "received_activities", "deliveries"];
+  const reads = async () => {
+    const found: number[] = [];
+    for (const table of tables) found.push(await wholeReadsOf(table));
+    return found;
+  };
+  const kept = async () => [
+    await db.$count(activities, isNotNull(activities.body)),
+    await db.$count(receivedActivities, isNotNull(receivedActivities.body)),
+  ];
+  assert.equal(await kept(), [5050, 50]);
+  const before = await reads();
+  await dropOld(db, { now: new Date(), days: 90, stopping: new AbortController().signal });
+  assert.equal(await reads(), before);
+  assert.equal(await kept(), [5000, 0]);
 });
 
 test.run();

@@ -154,16 +154,6 @@ test("gives no answer that was changed in the database", async () => {
   assert.is(await rows(), 1);
 });
 
-test("forgets keys after seven days, and only then", async () => {
-  await change(request);
-  await change({ ...request, key: "of another day" }, later(7));
-  assert.is((await keys()).length, 2);
-  await change({ ...request, key: "of the day after" }, later(7.001));
-  assert.is((await keys()).length, 2);
-  assert.is(await codeOf(change(request, later(7.001))), "made");
-  assert.is(await rows(), 4);
-});
-
 race("make one change, and all get what it gave", async () => {
   await using postgres = await openDatabase({ url });
   const made: string[] = [];

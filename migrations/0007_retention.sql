@@ -1,0 +1,2 @@
+CREATE INDEX "activities_old" ON "activities" USING btree ("created_at") WHERE "activities"."body" is not null;--> statement-breakpoint
+CREATE INDEX "received_activities_old" ON "received_activities" USING btree ("received_at") WHERE "received_activities"."body" is not null;
