@@ -1,5 +1,5 @@
 /** The node's own keys, and the record of who this node is (docs/protocol.md, "Identifiers and documents"). */
-import { createPrivateKey, createPublicKey, generateKeyPair, type KeyObject } from "node:crypto";
+import { createPrivateKey, createPublicKey, generateKeyPair, hkdfSync, type KeyObject } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -71,6 +71,11 @@ export async function loadNodeKeys({
   const made = await makeSecret();
   await writeWhole(path, made);
   return parseNodeKeys(made, path);
+}
+
+/** A secret of the node for one purpose, the same in all of its processes; it changes with the keys. */
+export function deriveSecret({ ed25519 }: NodeKeys, purpose: string): Uint8Array {
+  return new Uint8Array(hkdfSync("sha256", Buffer.from(ed25519.privateJwk.d, "base64url"), "", purpose, 32));
 }
 
 /** New keys of a node that has none, kept nowhere yet. */

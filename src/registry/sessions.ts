@@ -1,5 +1,5 @@
 /** Logins and what they open: one row per access token, so that ending the row ends the token at the next request. */
-import { createHash } from "node:crypto";
+import { createHash, createHmac } from "node:crypto";
 import { and, count, eq, gt, inArray, isNull, lt, sql } from "drizzle-orm";
 import { Problem } from "../errors.ts";
 import { latestBegin } from "../protocol/grants.ts";
@@ -8,7 +8,7 @@ import type { Permission, PlatformRight } from "../protocol/rights.ts";
 import type { Tx } from "../storage/database.ts";
 import { preparedOnce } from "../storage/prepared.ts";
 import { accessKeys, administrators, loginFailures, platforms, roles, sessions } from "../storage/schema.ts";
-import { accountSubject, findAdministrator, verifyPassword } from "./administrators.ts";
+import { findAdministrator, verifyPassword } from "./administrators.ts";
 import type { AdministratorCaller, PlatformCaller } from "./caller.ts";
 import { recordEffects } from "./journal.ts";
 
@@ -40,6 +40,18 @@ export function hashAccessKey(key: string): string {
   return createHash("sha256").update(key).digest("hex");
 }
 
+export interface LoginContext {
+  readonly address: string;
+  /** Under which names are hidden that failed to log in; not in the database. */
+  readonly secret: Uint8Array;
+  readonly now: Date;
+}
+
+/** People type their password where the name belongs: what failed to log in is counted, and cannot be read or guessed. */
+function hideName(username: string, secret: Uint8Array): string {
+  return createHmac("sha256", secret).update(username).digest("base64url");
+}
+
 /**
  * Logs an administrator (password) or a platform (handle and access key) in. The caller commits in either case: a
  * refusal is counted against the account and the address.
@@ -48,10 +60,10 @@ export function hashAccessKey(key: string): string {
 export async function logIn(
   tx: Tx,
   credentials: { readonly username: string; readonly password: string },
-  { address, now }: { readonly address: string; readonly now: Date },
+  { address, secret, now }: LoginContext,
 ): Promise<LoginVerdict> {
   const { username, password } = credentials;
-  const subjects = [accountSubject(username), `address:${address}`];
+  const subjects = [`account:${hideName(username, secret)}`, `address:${address}`];
   await refuseGuessing(tx, subjects, now);
 
   const admin = await findAdministrator(tx, username);

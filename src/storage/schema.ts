@@ -82,7 +82,7 @@ export const sessions = pgTable(
   (t) => [index("sessions_expires").on(t.expiresAt)],
 );
 
-/** Failed logins by subject (`account:…`, `address:…`). */
+/** Failed logins by subject (`account:` and the name hidden, `address:…`). */
 export const loginFailures = pgTable(
   "login_failures",
   {

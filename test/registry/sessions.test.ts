@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,7 +9,7 @@ import { system } from "../../src/registry/caller.ts";
 import { changePlatform, createPlatform } from "../../src/registry/platforms.ts";
 import { logIn, resolveSession } from "../../src/registry/sessions.ts";
 import { type Database, openDatabase } from "../../src/storage/database.ts";
-import { sessions } from "../../src/storage/schema.ts";
+import { loginFailures, sessions } from "../../src/storage/schema.ts";
 import { freshDatabaseUrl, noPostgres } from "../harness/servers.ts";
 import { skipSuite, suite } from "../harness/suite.ts";
 import { until } from "../harness/until.ts";
@@ -21,8 +22,8 @@ const race =
   url === undefined ? skipSuite("a login beside a suspension", noPostgres) : suite("a login beside a suspension");
 
 const origin = "https://ouest.example";
-const address = "192.0.2.1";
 const now = new Date();
+const context = { address: "192.0.2.1", secret: randomBytes(32), now };
 const later = (seconds: number) => new Date(now.getTime() + seconds * 1000);
 
 let dataDir: string;
@@ -38,12 +39,12 @@ closing.after(async () => {
 });
 
 const create = async (handle: string) => {
-  const context = { origin, now, days: 1 };
-  const made = await database.transaction((tx) => createPlatform(tx, system, { name: handle, handle }, context));
+  const wanted = { name: handle, handle };
+  const made = await database.transaction((tx) => createPlatform(tx, system, wanted, { origin, now, days: 1 }));
   return { id: made.id, handle, key: String(made.access_keys[0]?.key) };
 };
 const enter = (username: string, password: string, at = now) =>
-  database.transaction((tx) => logIn(tx, { username, password }, { address, now: at }));
+  database.transaction((tx) => logIn(tx, { username, password }, { ...context, now: at }));
 const suspend = (id: string) =>
   database.transaction((tx) => changePlatform(tx, system, id, { status: "suspended" }, now));
 
@@ -58,12 +59,25 @@ test("an access key from a clock that is ahead opens sessions, as far as the pro
   assert.is((await enter(handle, made.key, later(-1))).accepted, false);
 });
 
+test("a name that failed to log in is counted, and not to be read or guessed from the database", async () => {
+  const typed = "my password, in the wrong field";
+  for (const secret of [context.secret, context.secret, randomBytes(32)]) {
+    await database.transaction((tx) => logIn(tx, { username: typed, password: "x" }, { ...context, secret }));
+  }
+  const rows = await database.db.select().from(loginFailures).orderBy(loginFailures.id);
+  const stored = rows.map(({ subject }) => subject).filter((subject) => subject.startsWith("account:"));
+  const [first, second, other] = stored.slice(-3);
+  assert.not.ok(JSON.stringify(rows).includes(typed));
+  assert.is(first, second, "guesses at one name count together");
+  assert.is.not(first, other, "under another secret it is another");
+});
+
 race("that is first is ended by it, and one that comes after is refused", async () => {
   const { id, handle, key } = await create("meets");
   let over = false;
   let suspended: Promise<void> | undefined;
   const verdict = await database.transaction(async (tx) => {
-    const first = await logIn(tx, { username: handle, password: key }, { address, now });
+    const first = await logIn(tx, { username: handle, password: key }, context);
     suspended = suspend(id).then(() => {
       over = true;
     });

@@ -1,6 +1,7 @@
 /** Login and logout. */
 import { z } from "zod";
 import { Problem } from "../../errors.ts";
+import { deriveSecret } from "../../identity/node-keys.ts";
 import { signAccessToken } from "../../identity/tokens.ts";
 import { endSession, logIn, sessionSeconds } from "../../registry/sessions.ts";
 import { createTurns } from "../../storage/turns.ts";
@@ -9,6 +10,7 @@ import { defineRoute, type Route } from "../route.ts";
 
 export function sessionRoutes({ database, keys, origin, clock, numberJournal }: HttpDependencies): readonly Route[] {
   const inTurn = createTurns();
+  const secret = deriveSecret(keys, "concordat failed logins");
   return [
     defineRoute({
       method: "post",
@@ -39,7 +41,9 @@ export function sessionRoutes({ database, keys, origin, clock, numberJournal }: 
         const now = clock();
         // One guess at a time for an address and for an account: guesses side by side would not count each other.
         const verdict = await inTurn(`address ${address}`, () =>
-          inTurn(`account ${body.username}`, () => database.transaction((tx) => logIn(tx, body, { address, now }))),
+          inTurn(`account ${body.username}`, () =>
+            database.transaction((tx) => logIn(tx, body, { address, secret, now })),
+          ),
         );
         if (!verdict.accepted) throw new Problem("invalid_credentials");
         const { sessionId, subject, profile } = verdict.login;
