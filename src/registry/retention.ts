@@ -8,6 +8,7 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { type SQL, sql } from "drizzle-orm";
 import type { Tx } from "../storage/database.ts";
+import { longSince } from "../storage/long-since.ts";
 import { answersKeptDays } from "./idempotency.ts";
 
 /** Rows that one statement looks at. */
@@ -25,13 +26,13 @@ export interface Age {
 
 /** Drops what is old: bodies, received ones and sent ones that no delivery still needs, and what answers requests again. */
 export async function dropOld(tx: Tx, { now, days, stopping }: Age): Promise<void> {
-  const before = daysBefore(now, days);
+  const before = longSince(now, days * dayMilliseconds);
   await inBatches(tx, stopping, (after) => dropReceivedBodies(before, after));
   await inBatches(tx, stopping, (after) => dropSentBodies(before, after));
-  await inBatches(tx, stopping, () => forgetRequests(daysBefore(now, answersKeptDays)));
+  await inBatches(tx, stopping, () => forgetRequests(longSince(now, answersKeptDays * dayMilliseconds)));
 }
 
-const daysBefore = (now: Date, days: number) => new Date(now.getTime() - days * 86_400_000).toISOString();
+const dayMilliseconds = 86_400_000;
 
 /** The last row that a statement has looked at, in the order of their age. */
 interface Place {
@@ -55,20 +56,20 @@ async function inBatches(tx: Tx, stopping: AbortSignal, statement: (after: Place
 const locked = sql`for no key update skip locked`;
 const lastOfBatch = sql`select at::text, id from batch order by batch.at desc, batch.id desc limit 1`;
 
-const dropReceivedBodies = (before: string, after: Place) => sql`
+const dropReceivedBodies = (before: SQL, after: Place) => sql`
   with batch as materialized (
     select received_at as at, id from received_activities
-    where body is not null and received_at < ${before}::timestamptz and (received_at, id) > (${after.at}::timestamptz, ${after.id})
+    where body is not null and received_at < ${before} and (received_at, id) > (${after.at}::timestamptz, ${after.id})
     order by received_at, id limit ${batch} ${locked}
   ), dropped as (
     update received_activities set body = null where id = any(array(select id from batch))
   ) ${lastOfBatch}`;
 
 /** Those that a delivery needs are passed over, so that they are not looked at by each statement anew. */
-const dropSentBodies = (before: string, after: Place) => sql`
+const dropSentBodies = (before: SQL, after: Place) => sql`
   with batch as materialized (
     select created_at as at, id from activities
-    where body is not null and created_at < ${before}::timestamptz and (created_at, id) > (${after.at}::timestamptz, ${after.id})
+    where body is not null and created_at < ${before} and (created_at, id) > (${after.at}::timestamptz, ${after.id})
     order by created_at, id limit ${batch} ${locked}
   ), dropped as (
     update activities set body = null where id = any(array(
@@ -77,10 +78,10 @@ const dropSentBodies = (before: string, after: Place) => sql`
       where activity_id = any(array(select id from batch)) and state in ('queued', 'dead')))
   ) ${lastOfBatch}`;
 
-const forgetRequests = (before: string) => sql`
+const forgetRequests = (before: SQL) => sql`
   with batch as materialized (
     select created_at as at, key as id, ctid as place from idempotency_keys
-    where created_at < ${before}::timestamptz
+    where created_at < ${before}
     order by created_at limit ${batch} ${locked}
   ), dropped as (
     delete from idempotency_keys where ctid = any(array(select place from batch))

@@ -6,6 +6,7 @@ import { latestBegin } from "../protocol/grants.ts";
 import { mintUuid } from "../protocol/ids.ts";
 import type { Permission, PlatformRight } from "../protocol/rights.ts";
 import type { Tx } from "../storage/database.ts";
+import { longSince } from "../storage/long-since.ts";
 import { preparedOnce } from "../storage/prepared.ts";
 import { accessKeys, administrators, loginFailures, platforms, roles, sessions } from "../storage/schema.ts";
 import { findAdministrator, verifyPassword } from "./administrators.ts";
@@ -75,7 +76,7 @@ export async function logIn(
   if (key) return { accepted: true, login: await openForPlatform(tx, key, now) };
 
   await tx.insert(loginFailures).values(subjects.map((subject) => ({ subject, at: now })));
-  await tx.delete(loginFailures).where(lt(loginFailures.at, new Date(now.getTime() - failureWindow)));
+  await tx.delete(loginFailures).where(lt(loginFailures.at, longSince(now, failureWindow)));
   return { accepted: false };
 }
 
@@ -157,7 +158,7 @@ async function openSession(
   of: { readonly administratorId: string } | { readonly accessKeyId: string },
   now: Date,
 ): Promise<string> {
-  await tx.delete(sessions).where(lt(sessions.expiresAt, new Date(now.getTime() - 86_400_000)));
+  await tx.delete(sessions).where(lt(sessions.expiresAt, longSince(now, 86_400_000)));
   const id = mintUuid();
   const expiresAt = new Date(now.getTime() + sessionSeconds * 1000);
   await tx.insert(sessions).values({ id, ...of, createdAt: now, expiresAt });

@@ -17,7 +17,7 @@ import {
 import { freshDatabaseUrl, noPostgres } from "../harness/servers.ts";
 import { type Suite, skipSuite, suite } from "../harness/suite.ts";
 
-const now = new Date("2026-11-26T08:00:00.000Z");
+const now = new Date();
 const daysAgo = (days: number) => new Date(now.getTime() - days * 86_400_000);
 const old = daysAgo(91);
 const body = { id: "urn:a", type: "Create" };
@@ -73,7 +73,7 @@ function describeRetention(
     }
   }
 
-  const drop = (days = 90, { signal } = new AbortController()) => dropOld(database.db, { now, days, stopping: signal });
+  const drop = (days = 90, at = now) => dropOld(database.db, { now: at, days, stopping: new AbortController().signal });
 
   /** Ids of the activities that still have a body. */
   async function kept(table: typeof activities | typeof receivedActivities): Promise<string[]> {
@@ -90,6 +90,19 @@ function describeRetention(
     await receive("new", now);
     await drop();
     assert.equal(await kept(receivedActivities), ["as old", "new"]);
+  });
+
+  test("keeps what is old by the clock of the process alone", async () => {
+    await receive("new", now);
+    await send("new", now, "delivered");
+    const request = { caller: "platform:1", key: "new", requestDigest: "", answer: "", createdAt: now };
+    await database.db.insert(idempotencyKeys).values(request);
+    await drop(90, daysAgo(-400));
+    assert.equal([await kept(activities), await kept(receivedActivities)], [["new"], ["new"]]);
+    assert.is(await database.db.$count(idempotencyKeys), 1);
+    await receive("old", old);
+    await drop(90, daysAgo(400));
+    assert.equal(await kept(receivedActivities), ["new", "old"], "one that is behind drops less");
   });
 
   test("keeps id, digest, effect and receipt of what was received", async () => {

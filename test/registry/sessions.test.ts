@@ -59,6 +59,19 @@ test("an access key from a clock that is ahead opens sessions, as far as the pro
   assert.is((await enter(handle, made.key, later(-1))).accepted, false);
 });
 
+test("a process whose clock is ahead deletes no session and no failed login that count for others", async () => {
+  const { id: platformId, handle, key } = await create("ahead");
+  const lasting = await database.transaction((tx) => issueAccessKey(tx, system, { platformId }, { now, days: 800 }));
+  const verdict = await enter(handle, key);
+  await enter(handle, "guessed");
+  const failures = await database.db.$count(loginFailures);
+  const ahead = later(400 * 86_400);
+  assert.ok((await enter(handle, lasting.key, ahead)).accepted);
+  await enter(handle, "guessed", ahead);
+  assert.ok(verdict.accepted && (await resolveSession(database.db, verdict.login.sessionId, now)));
+  assert.is(await database.db.$count(loginFailures), failures + 2);
+});
+
 test("a name that failed to log in is counted, and not to be read or guessed from the database", async () => {
   const typed = "my password, in the wrong field";
   for (const secret of [context.secret, context.secret, randomBytes(32)]) {
