@@ -3,7 +3,7 @@
  * says that now is a good moment to look.
  */
 import { randomUUID } from "node:crypto";
-import { and, eq, gt, inArray, sql } from "drizzle-orm";
+import { and, eq, gt, inArray, or, sql } from "drizzle-orm";
 import type { JsonObject } from "../protocol/objects.ts";
 import { instantOf, nextAttemptAt } from "../registry/next-attempts.ts";
 import { sendingStates } from "../registry/peer-states.ts";
@@ -166,9 +166,10 @@ export async function sweepLanes({
   wake,
   insist,
   clock,
-}: Pick<LaneDependencies, "database" | "wake" | "insist" | "clock">): Promise<void> {
+  retry,
+}: Pick<LaneDependencies, "database" | "wake" | "insist" | "clock" | "retry">): Promise<void> {
   const now = clock();
-  await cutTimesBack(database.db, now);
+  await cutTimesBack(database.db, now, retry.cap);
   await endStrangeLeases(database.db);
   for (const { lane, at } of await nextTimes(database.db, now)) {
     // Its wakes led to nothing: they are lost, or somebody keeps them from being heard.
@@ -177,14 +178,24 @@ export async function sweepLanes({
   }
 }
 
-/** Times further off than any wait were written while the clock was ahead: they are cut back to now. */
-async function cutTimesBack(tx: Tx, now: Date): Promise<void> {
-  const furthest = new Date(now.getTime() + longestWait);
+/** How far the clocks of several processes may differ, milliseconds. */
+const difference = 60_000;
+
+/**
+ * Times that were written while the clock was ahead are cut back to now: those beyond what any peer may ask for, and
+ * those beyond our own back-off whose failure lies ahead as well.
+ */
+async function cutTimesBack(tx: Tx, now: Date, ownWait: number): Promise<void> {
+  const later = (milliseconds: number) => new Date(now.getTime() + milliseconds);
+  const isWrong = ({ nextAttemptAt, lastError }: typeof deliveries | typeof lanes) => {
+    const failedAhead = sql`(${lastError} ->> 'at')::timestamptz > ${later(difference).toISOString()}::timestamptz`;
+    return or(gt(nextAttemptAt, later(longestWait)), and(gt(nextAttemptAt, later(ownWait)), failedAhead));
+  };
   await tx
     .update(deliveries)
     .set({ nextAttemptAt: now })
-    .where(and(eq(deliveries.state, "queued"), gt(deliveries.nextAttemptAt, furthest)));
-  await tx.update(lanes).set({ nextAttemptAt: now }).where(gt(lanes.nextAttemptAt, furthest));
+    .where(and(eq(deliveries.state, "queued"), isWrong(deliveries)));
+  await tx.update(lanes).set({ nextAttemptAt: now }).where(isWrong(lanes));
 }
 
 /** These peers have just talked to us: their lanes are due at once. Gives those that had been backing off. */

@@ -15,6 +15,7 @@ import { suite } from "../harness/suite.ts";
 const test = suite("next attempts");
 
 const now = new Date();
+const hours = (count: number) => count * 3_600;
 const after = (seconds: number) => new Date(now.getTime() + seconds * 1000);
 
 let root: string;
@@ -35,12 +36,21 @@ interface Situation {
   readonly ownTime: Date;
   /** Until when the lane backs off. */
   readonly lane?: Date;
+  /** When the last attempt failed, by the clock of then. */
+  readonly failedAt?: Date;
 }
 
 /** What peer and delivery say of the next attempt, and when the sweeper wakes the lane. */
-async function nextIn({ attempts, createdAt, ownTime, lane }: Situation): Promise<readonly (Date | undefined)[]> {
+async function nextIn({
+  attempts,
+  createdAt,
+  ownTime,
+  lane,
+  failedAt = now,
+}: Situation): Promise<readonly (Date | undefined)[]> {
   const [peerId, id] = [mintUuid(), mintUuid()];
   const activityId = `https://ouest.example/activities/${id}`;
+  const lastError = { status: 503, code: "unavailable", at: failedAt.toISOString() };
   const policy = { platforms: "all", activities: "all", per_minute: null, per_day: null } as const;
   await database.db
     .insert(peers)
@@ -57,15 +67,18 @@ async function nextIn({ attempts, createdAt, ownTime, lane }: Situation): Promis
     state: "queued",
     attempts,
     nextAttemptAt: ownTime,
+    lastError: attempts === 0 ? null : lastError,
     createdAt,
   });
-  if (lane !== undefined) await database.db.insert(lanes).values({ peerId, failures: 1, nextAttemptAt: lane });
+  if (lane !== undefined)
+    await database.db.insert(lanes).values({ peerId, failures: 1, nextAttemptAt: lane, lastError });
   const woken = new Map<string, Date | undefined>();
   await sweepLanes({
     database,
     wake: (peer, at) => woken.set(peer, at),
     insist: (peer) => woken.set(peer, now),
     clock: () => now,
+    retry: { base: 1, cap: hours(8) * 1000 },
   });
   const said = [
     (await getPeer(database.db, system, peerId)).lane.next_attempt_at,
@@ -90,5 +103,26 @@ test("what was never tried is due, though the clock was ahead when it was made",
     assert.ok(at !== undefined && at <= new Date(), String(at));
   }
 });
+
+for (const [name, waitUntil] of [
+  ["a delivery's own time", (time: Date) => ({ ownTime: time })],
+  ["a lane's back-off", (time: Date) => ({ ownTime: after(-5), lane: time })],
+] as const) {
+  const tried = { attempts: 1, createdAt: after(-10) };
+
+  test(`${name} counts where the peer asked for a wait that is longer than any of our own`, async () => {
+    const asked = after(hours(10));
+    assert.equal(await nextIn({ ...tried, ...waitUntil(asked) }), [asked, asked, asked]);
+  });
+
+  for (const [where, time, failedAt] of [
+    ["was written while the clock was ahead", after(hours(10)), after(hours(9.9))],
+    ["is further off than any wait", after(hours(25)), now],
+  ] as const) {
+    test(`${name} is over where it ${where}`, async () => {
+      assert.equal(await nextIn({ ...tried, ...waitUntil(time), failedAt }), [now, now, now]);
+    });
+  }
+}
 
 test.run();
