@@ -42,8 +42,11 @@ export async function listen(
     async [Symbol.asyncDispose]() {
       await new Promise<void>((resolve) => {
         const late = setTimeout(() => server.closeAllConnections(), grace);
+        // Those whose request ends meanwhile would be kept for the next one.
+        const idle = setInterval(() => server.closeIdleConnections(), 50);
         server.close(() => {
           clearTimeout(late);
+          clearInterval(idle);
           resolve();
         });
         server.closeIdleConnections();
