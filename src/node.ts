@@ -40,6 +40,7 @@ import { createEventWatch } from "./registry/event-watch.ts";
 import { listLanes } from "./registry/peer-views.ts";
 import { dropOld } from "./registry/retention.ts";
 import { countUnnumbered, createSequencer, journalSignal, sequenceJournal } from "./registry/sequencer.ts";
+import { createSoon } from "./soon.ts";
 import { type Database, openDatabase } from "./storage/database.ts";
 import { type Inspection, inspectDatabase } from "./storage/inspect.ts";
 import { makeDirectory } from "./storage/make-directory.ts";
@@ -75,6 +76,9 @@ export interface Node extends AsyncDisposable {
 const sweepMilliseconds = 5_000;
 /** How often what is old is dropped. */
 const retentionMilliseconds = 3_600_000;
+
+/** From one admission of those who came with an invitation to the next at least. */
+const admissionMilliseconds = 100;
 
 /** What may still end when what was under way has had its time, milliseconds. */
 const lastMoments = 500;
@@ -144,7 +148,8 @@ async function startNode(
   const stopping = new AbortController();
   const wake = (lane: string, at?: Date) => scheduler.wake(lane, at);
 
-  const numberJournal = createSequencer(database, { onNumbered: () => signals.send(journalSignal), onError });
+  const onNumbered = () => signals.send(journalSignal);
+  const numberJournal = work(createSequencer(database, { onNumbered, onError }));
   const metrics = createMetrics({
     about: { version, role: config.role },
     clock,
@@ -168,10 +173,10 @@ async function startNode(
   const dependencies: HttpDependencies = {
     ...peering,
     readPeer: createPeerReader(database),
-    rouseLane: createLaneRouser(database, { wake, onError }),
+    rouseLane: work(createLaneRouser(database, { wake, onError })),
     chargeQuota: createQuotas(keyValue),
     commitActivity: createGroupCommit(shared),
-    admitInvited: () => void admitInvited(peering).catch(onError),
+    admitInvited: work(createSoon(() => admitInvited(peering), { interval: admissionMilliseconds, onError })),
     keyValue,
     log,
     readAddress: createAddressReader(config.trustProxy),

@@ -7,18 +7,34 @@ export interface SoonOptions {
   readonly onError: (error: unknown) => void;
 }
 
+/** Asks for the work. From its disposal on nothing is begun, and that waits for what is under way. */
+export interface Soon extends AsyncDisposable {
+  (): void;
+}
+
 /**
  * Gives a function that asks for `work`, which runs soon after, never twice at a time, and once for all who asked before
  * it began. What is asked for when the process ends is not done.
  */
-export function createSoon(work: () => Promise<unknown>, { interval, onError }: SoonOptions): () => void {
+export function createSoon(work: () => Promise<unknown>, { interval, onError }: SoonOptions): Soon {
   let asked = false;
-  let busy = false;
+  let closed = false;
+  let planned: NodeJS.Timeout | undefined;
+  let running: Promise<void> | undefined;
   let begun = Number.NEGATIVE_INFINITY;
 
   const plan = () => {
-    busy = true;
-    setTimeout(() => void run(), Math.max(0, begun + interval - performance.now())).unref();
+    if (!asked || closed || planned !== undefined || running !== undefined) return;
+    planned = setTimeout(
+      () => {
+        planned = undefined;
+        running = run().finally(() => {
+          running = undefined;
+          plan();
+        });
+      },
+      Math.max(0, begun + interval - performance.now()),
+    ).unref();
   };
   const run = async () => {
     asked = false;
@@ -28,11 +44,16 @@ export function createSoon(work: () => Promise<unknown>, { interval, onError }: 
     } catch (error) {
       onError(error);
     }
-    busy = false;
-    if (asked) plan();
   };
-  return () => {
+  const ask = () => {
     asked = true;
-    if (!busy) plan();
+    plan();
   };
+  return Object.assign(ask, {
+    async [Symbol.asyncDispose]() {
+      closed = true;
+      clearTimeout(planned);
+      await running;
+    },
+  });
 }

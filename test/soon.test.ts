@@ -1,7 +1,7 @@
 import * as assert from "uvu/assert";
 import { createSoon } from "../src/soon.ts";
 import { suite } from "./harness/suite.ts";
-import { until } from "./harness/until.ts";
+import { pause, until } from "./harness/until.ts";
 
 const test = suite("work that is done soon");
 const rethrow = (error: unknown) => {
@@ -28,7 +28,7 @@ test("is done once for all who asked before it began, and again for who asked af
   finish();
   await until("it runs again", () => runs === 2);
   finish();
-  await new Promise((resolve) => setTimeout(resolve, 20));
+  await pause(20);
   assert.is(runs, 2);
 });
 
@@ -41,6 +41,34 @@ test("goes on after a failure, and tells of it", async () => {
   ask();
   await until("it failed again", () => errors.length === 2);
   assert.equal(errors, [failure, failure]);
+});
+
+test("is begun no more once it is disposed, which waits for what is under way", async () => {
+  let runs = 0;
+  let finish = () => {};
+  const ask = createSoon(
+    () => {
+      runs += 1;
+      return new Promise<void>((resolve) => {
+        finish = resolve;
+      });
+    },
+    { interval: 1, onError: rethrow },
+  );
+  ask();
+  await until("it runs", () => runs === 1);
+  ask();
+  let disposed = false;
+  const disposing = ask[Symbol.asyncDispose]().then(() => {
+    disposed = true;
+  });
+  await pause(5);
+  assert.is(disposed, false);
+  finish();
+  await disposing;
+  ask();
+  await pause(20);
+  assert.is(runs, 1);
 });
 
 test.run();

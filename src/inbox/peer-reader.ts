@@ -19,7 +19,9 @@ export function createPeerReader({ db }: Database): ReadPeer {
 }
 
 /** Makes the lane of a peer due, which has just talked to us, and wakes it if it had been backing off. */
-export type RouseLane = (peerId: string) => void;
+export interface RouseLane extends AsyncDisposable {
+  (peerId: string): void;
+}
 
 export interface RouseOptions {
   readonly wake: (lane: string) => void;
@@ -35,8 +37,9 @@ export function createLaneRouser({ db }: Database, { wake, onError }: RouseOptio
     for (const lane of await makeLanesDue(db, ids)) wake(lane);
   };
   const ask = createSoon(rouse, { interval: 100, onError });
-  return (peerId) => {
+  const rouseLane = (peerId: string) => {
     talked.add(peerId);
     ask();
   };
+  return Object.assign(rouseLane, { [Symbol.asyncDispose]: ask[Symbol.asyncDispose] });
 }

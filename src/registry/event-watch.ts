@@ -83,10 +83,9 @@ export function createEventWatch({
   let stopListening: (() => void) | undefined;
   let looks: NodeJS.Timeout | undefined;
   let nextEnd: NodeJS.Timeout | undefined;
-  let looking: Promise<void> = Promise.resolve();
   let closed = false;
 
-  const soonLook = createSoon(() => (looking = look()), {
+  const soonLook = createSoon(() => look(), {
     interval: coalesceMilliseconds,
     onError: (error) => {
       onError(error);
@@ -210,8 +209,7 @@ export function createEventWatch({
       closed = true;
       for (const viewer of [...viewers]) end(viewer, "closed");
       forget();
-      // What it throws was reported.
-      await looking.catch(() => {});
+      await soonLook[Symbol.asyncDispose]();
     },
   };
 }

@@ -4,7 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import { asc, count, desc, isNotNull, isNull, sql } from "drizzle-orm";
-import { createSoon } from "../soon.ts";
+import { createSoon, type Soon } from "../soon.ts";
 import type { Database, Tx } from "../storage/database.ts";
 import { journal } from "../storage/schema.ts";
 
@@ -78,7 +78,7 @@ export interface SequencerOptions {
 }
 
 /** Numbers what was committed, soon after and once for all that came meanwhile: readers are told within moments. */
-export function createSequencer(database: Database, { onNumbered, onError }: SequencerOptions): () => void {
+export function createSequencer(database: Database, { onNumbered, onError }: SequencerOptions): Soon {
   const number = async () => {
     await sequenceJournal(database);
     // Also when a reader was quicker: it told nobody.

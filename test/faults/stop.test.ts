@@ -51,6 +51,21 @@ test("cuts off a request that does not end, and lets its handler end before the 
   silent.close();
 });
 
+test("has ended what it did in the background when its stores close", async () => {
+  await using node = await startNode(hasPostgres ? { store: "postgres" } : {});
+  for (let round = 0; round < 12; round += 1) {
+    // Each is numbered in the journal soon after, but not sooner than some time after the one before.
+    const writing = Array.from({ length: 1 + round }, (_, count) =>
+      node.admin.call("POST", "/platforms", { name: "P", handle: `p${round}-${count}` }),
+    );
+    await writing[0];
+    await node.stop();
+    await Promise.all(writing);
+    await node.start();
+  }
+  assert.equal(complaints(node), []);
+});
+
 const cases = [
   { what: "and complains of nothing else", requests: crowd, most: 10_000 },
   { what: "and waits for no goodbye of the server's", requests: 0, most: 8_000 },
