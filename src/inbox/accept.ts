@@ -2,6 +2,7 @@
 import { Problem } from "../errors.ts";
 import type { NodeKeys } from "../identity/node-keys.ts";
 import type { OutboxDependencies } from "../outbox/commit.ts";
+import { inPace } from "../pace.ts";
 import { digestJson } from "../protocol/canonical-json.ts";
 import { recordRefusal } from "../registry/journal.ts";
 import type { RefreshPeerKeys } from "../registry/peer-pins.ts";
@@ -46,6 +47,7 @@ export async function acceptFrom(
   try {
     // Also what cannot be read counts: a refusal costs as much as an activity.
     await dependencies.chargeQuota(sender.peer, arrivedAt);
+    await inPace();
     const sent = read();
     actor = sent.activity.actor;
     const verified = authoriseActivity(sent, sender);

@@ -2,6 +2,7 @@
 
 import { Problem } from "../errors.ts";
 import { createCommit } from "../outbox/commit.ts";
+import { inPace } from "../pace.ts";
 import { type BatchItem, splitBatch } from "../protocol/batches.ts";
 import { limits } from "../protocol/limits.ts";
 import { parseStrictJsonText } from "../protocol/strict-json.ts";
@@ -34,6 +35,7 @@ const followsPerMinute = 10;
  * @throws {Problem} the refusals of docs/protocol.md, "Answers"
  */
 export async function receiveActivity(dependencies: InboxDependencies, request: InboxRequest): Promise<Accepted> {
+  await inPace();
   const read = readRequest(request, dependencies.origin);
   const sender = await journalUnproved(dependencies, read, async () => {
     const found = await identifySender(dependencies, read);
@@ -67,6 +69,7 @@ export async function receiveBatch(
   dependencies: InboxDependencies,
   request: InboxRequest,
 ): Promise<readonly BatchResult[]> {
+  await inPace();
   const items = splitBatch(request.body);
   const signature = parseSignature(request);
   requireHost(request, dependencies.origin);

@@ -4,6 +4,8 @@ import { limits } from "./limits.ts";
 
 const quote = 0x22;
 const backslash = 0x5c;
+/** What stands in a string as it is: neither a quote nor a backslash nor a control character (C0). */
+const plainForm = /[ !#-[\]-\uffff]*/y;
 const numberForm = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
 const loneSurrogate = /\p{Surrogate}/u;
 const forbiddenInNames = /[\p{Cc}\p{Bidi_Control}]/u;
@@ -49,15 +51,15 @@ export function parseStrictJsonText(text: string): unknown {
     let escaped = false;
     at += 1;
     for (;;) {
+      plainForm.lastIndex = at;
+      plainForm.test(text);
+      at = plainForm.lastIndex;
       const code = text.charCodeAt(at);
       if (code === quote) break;
       // Behind the end of the text the code is NaN.
-      if (!(code >= 0x20)) throw refuse("a string holds a control character or has no end", at);
-      if (code === backslash) {
-        escaped = true;
-        at += 1;
-      }
-      at += 1;
+      if (code !== backslash) throw refuse("a string holds a control character or has no end", at);
+      escaped = true;
+      at += 2;
     }
     at += 1;
     let value = text.slice(start + 1, at - 1);

@@ -4,13 +4,14 @@ import { posix } from "node:path";
 export type Tree = ReadonlyMap<string, string>;
 
 /** What each part of the tree may import; whatever is not named is forbidden, so siblings and what lies above are. */
-const lowest = ["errors", "version", "soon", "within"];
+const lowest = ["errors", "version", "pace", "soon", "within"];
 const l0 = ["protocol", "telemetry"];
 const l1 = [...l0, "crypto", "signatures", "storage"];
 const l2 = [...l1, "registry", "identity"];
 const allowed: Readonly<Record<string, readonly string[]>> = {
   errors: [],
   version: [],
+  pace: [],
   soon: [],
   within: [],
   protocol: [],
