@@ -26,7 +26,7 @@ const passingCodes = new Set([
 ]);
 /** What `pg`, its pool and PGlite say without a code. */
 const passingMessages =
-  /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|Client was closed|Cannot use a pool after calling end|PGlite is (closed|closing)|Query read timeout)/;
+  /^(Connection terminated|timeout expired|timeout exceeded when trying to connect|Client has encountered a connection error|Client was closed|Cannot use a pool after calling end|PGlite is (closed|closing)|Query read timeout)/;
 
 /** Does the store only fail for now (lost, full, read-only, shutting down)? Then the answer is 503 and not 500. */
 export function isUnavailable(error: unknown): boolean {

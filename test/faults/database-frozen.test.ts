@@ -1,7 +1,10 @@
 import { sql } from "drizzle-orm";
 import * as assert from "uvu/assert";
+import { ConcordatError } from "../../src/errors.ts";
 import { limits } from "../../src/protocol/limits.ts";
 import { isUnavailable, openDatabase } from "../../src/storage/database.ts";
+import { inspectDatabase } from "../../src/storage/inspect.ts";
+import { claimPostgres } from "../../src/storage/postgres-claim.ts";
 import { freePort } from "../harness/free-port.ts";
 import { startNode } from "../harness/node.ts";
 import { approveScripted, startPeer } from "../harness/peer.ts";
@@ -68,6 +71,21 @@ test("fails every statement and transaction in time as unavailable, and works af
 
   proxy.thaw();
   await Promise.all(Array.from({ length: crowd }, transact));
+});
+
+test("is told from a defect by whoever starts or looks into a node", async () => {
+  await using proxy = await startTcpProxy(new URL(url), 5432);
+  proxy.freeze();
+  const starts = [
+    openDatabase({ url: proxy.url }),
+    claimPostgres(proxy.url, { onTaken: () => {} }),
+    inspectDatabase({ url: proxy.url, dataDir: "" }),
+  ];
+  const failures = await Promise.all(starts.map(failureInTime));
+  assert.equal(
+    failures.map((error) => (error instanceof ConcordatError ? error.code : error)),
+    starts.map(() => "database_unreachable"),
+  );
 });
 
 test("answers 503 in time to every request, and serves again after the thaw", async () => {
