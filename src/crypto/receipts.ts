@@ -31,6 +31,7 @@ export type ReceiptReason =
   | "activity"
   | "digest"
   | "effect"
+  | "clock"
   | "key_unknown"
   | "signature_invalid";
 
@@ -44,8 +45,8 @@ export function signReceipt(receipt: Receipt, key: SigningKey): Promise<string> 
 }
 
 /**
- * Judges a receipt at the sender: by `peer`, made out to `self`, about this `activity` and its whole content, signed by
- * any of the peer's `keys`. Origins have no final slash.
+ * Judges a receipt at the sender: by `peer`, made out to `self`, about this `activity` and its whole content, received
+ * by `now` (clocks differ), signed by any of the peer's `keys`. Origins have no final slash.
  */
 export async function verifyReceipt(
   text: unknown,
@@ -54,6 +55,7 @@ export async function verifyReceipt(
     readonly self: string;
     readonly peer: string;
     readonly keys: readonly PublicJwk[];
+    readonly now: Date;
   },
 ): Promise<ReceiptVerdict> {
   const jws = parseCompactJws(text);
@@ -66,6 +68,7 @@ export async function verifyReceipt(
   if (receipt.activity !== expected.activity.id) return refuse("activity");
   if (receipt.digest !== digestJson(expected.activity)) return refuse("digest");
   if (!receiptEffects.includes(receipt.effect)) return refuse("effect");
+  if (Date.parse(receipt.received) > expected.now.getTime() + limits.clockSkew * 1000) return refuse("clock");
   const key = expected.keys.find((candidate) => thumbprint(candidate) === jws.header.kid);
   if (key === undefined) return refuse("key_unknown");
   return (await isSignedBy(jws, key)) ? { accepted: true, receipt } : refuse("signature_invalid");

@@ -45,6 +45,7 @@ export interface Sent {
 
 export interface JudgeDependencies {
   readonly origin: string;
+  readonly clock: () => Date;
   readonly refreshPeerKeys: RefreshPeerKeys;
 }
 
@@ -57,19 +58,26 @@ export const longestWait = 24 * 3_600_000;
 
 /** Judges what was said; a receipt by an unknown key may be by one that the peer has rotated to. */
 export async function judgeAnswer(
-  { origin, refreshPeerKeys }: JudgeDependencies,
+  { origin, clock, refreshPeerKeys }: JudgeDependencies,
   said: Said,
   sent: Sent,
 ): Promise<Outcome> {
-  const outcome = await judgeSaid(said, { ...sent, origin });
+  const here = { origin, now: clock() };
+  const outcome = await judgeSaid(said, sent, here);
   if (outcome.kind !== "activity" || outcome.failure.code !== "receipt_key_unknown") return outcome;
   const peer = await refreshPeerKeys(sent.peer);
-  return peer === sent.peer ? outcome : await judgeSaid(said, { ...sent, peer, origin });
+  return peer === sent.peer ? outcome : await judgeSaid(said, { ...sent, peer }, here);
 }
 
-async function judgeSaid(said: Said, sent: Sent & { readonly origin: string }): Promise<Outcome> {
+/** Where and when an answer is judged. */
+interface Here {
+  readonly origin: string;
+  readonly now: Date;
+}
+
+async function judgeSaid(said: Said, sent: Sent, here: Here): Promise<Outcome> {
   const { status } = said;
-  if (status >= 200 && status < 300) return await judgeReceipt(status, said.json, sent);
+  if (status >= 200 && status < 300) return await judgeReceipt(status, said.json, sent, here);
   const failure = failureOf(said);
   if (speaksOfPeer(failure)) return { kind: "peer", failure };
   const permanent = sent.peer.receipts ? isPermanentProblem(failure.code) : permanentStatus.has(status);
@@ -91,12 +99,13 @@ export function speaksOfPeer({ status, code }: DeliveryFailure & { readonly stat
 async function judgeReceipt(
   status: number,
   json: JsonObject | null,
-  { body, peer, origin }: { readonly body: JsonObject; readonly peer: PeerRow; readonly origin: string },
+  { body, peer }: Sent,
+  { origin, now }: Here,
 ): Promise<Outcome> {
   const receipt = json?.receipt;
   if (typeof receipt === "string") {
     const keys = ed25519JwksOf(peer.keys ?? []);
-    const verdict = await verifyReceipt(receipt, { activity: body, self: origin, peer: peer.origin, keys });
+    const verdict = await verifyReceipt(receipt, { activity: body, self: origin, peer: peer.origin, keys, now });
     if (verdict.accepted) return { kind: "delivered", receipt, effect: verdict.receipt.effect };
     return { kind: "activity", failure: { status, code: `receipt_${verdict.reason}` } };
   }

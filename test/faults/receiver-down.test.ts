@@ -283,6 +283,13 @@ test("a 2xx without a valid receipt is no delivery, whatever is wrong with the r
       "receipt_activity",
       async (activity) => ({ receipt: await receiptBy(activity, { activity: `${node.origin}/activities/x` }) }),
     ],
+    [
+      "receipt_clock",
+      async (activity) => {
+        const received = new Date(Date.now() + 400 * 86_400_000).toISOString();
+        return { receipt: await receiptBy(activity, { received }) };
+      },
+    ],
     ["receipt_to", async (activity) => ({ receipt: await receiptBy(activity, { to: other.origin }) })],
     [
       "receipt_key_unknown",

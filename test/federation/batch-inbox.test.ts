@@ -48,7 +48,7 @@ test("answers each activity in order, with a receipt that verifies", async () =>
   const { body } = await sendRequest(node.origin, { method: "GET", path: "/actor", headers: [] });
   const keys = (body.assertionMethod as Json[]).flatMap((key) => decodeMultikey(String(key.publicKeyMultibase)) ?? []);
   for (const [at, activity] of activities.entries()) {
-    const expected = { activity, self: peer.origin, peer: node.origin, keys };
+    const expected = { activity, self: peer.origin, peer: node.origin, keys, now: new Date() };
     assert.is((await verifyReceipt(results[at]?.receipt, expected)).accepted, true);
   }
 });

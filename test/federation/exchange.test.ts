@@ -77,7 +77,13 @@ test("is answered by receipts of the nodes that accepted it", async () => {
     const activity = activityOf(request);
     const peer = originOf(request.url);
     const { receipt } = request.answer.body as Json;
-    const expected = { activity, self: originOf(activity.actor), peer, keys: [ed25519Of(peer)] };
+    const expected = {
+      activity,
+      self: originOf(activity.actor),
+      peer,
+      keys: [ed25519Of(peer)],
+      now: new Date(String(request.headers.date)),
+    };
     const verdict = await verifyReceipt(receipt, expected);
     assert.is(verdict.accepted && verdict.receipt.effect, "applied", request.name);
   }

@@ -240,7 +240,7 @@ function declareSuite(westStore: Store, southStore: Store): void {
       "select a.body, d.receipt from deliveries d join activities a on a.id = d.activity_id where d.receipt is not null",
     );
     assert.ok(rows.length > 5);
-    const expected = { self: west.origin, peer: south.origin, keys: [key] };
+    const expected = { self: west.origin, peer: south.origin, keys: [key], now: new Date() };
     for (const { body, receipt } of rows) {
       const activity = body as Json;
       assert.is((await verifyReceipt(receipt, { ...expected, activity })).accepted, true);
