@@ -97,8 +97,8 @@ export async function readHead(database: Database): Promise<number> {
 }
 
 /**
- * Refuses an event that this journal has not come to: it was restored from an older copy, and whoever waited for its
- * numbers to get there would miss what is told meanwhile.
+ * Refuses an event that this journal has not come to. It may have been restored from an older copy, and whoever waited
+ * for its numbers to get there would miss what is told meanwhile.
  * @throws {Problem} `event_unknown`, with the newest id as `last_id`
  */
 export async function requireReached(database: Database, event: number): Promise<void> {
@@ -113,8 +113,9 @@ export async function requireReached(database: Database, event: number): Promise
   if (last >= event) return;
   throw new Problem(
     "event_unknown",
-    `The newest event here is ${last}: the instance has come back from an older copy of its data and does not know what ` +
-      "it told after that. Read again what you follow, then begin after that event.",
+    `The newest event here is ${last}; there is none with the id ${event}. It may be of another instance, or this one has ` +
+      "come back from an older copy of its data, and what it told after that is lost. Read again what you follow, then " +
+      `begin after ${last}.`,
     { last_id: last },
   );
 }

@@ -39,8 +39,8 @@ const pollSeconds = 20;
 /**
  * Events of one instance, for as long as they are read.
  * @throws {RestError} when the instance refuses this caller; what may pass is waited for. `event_unknown`, with its newest
- *   id as `members.last_id`, where it has come back from an older copy of its data: what it told since then is lost, so
- *   that whoever watches must read anew what it follows
+ *   id as `members.last_id`, where it has not come to `after`, as after its return from an older copy of its data: what it
+ *   told since then is lost, so that whoever watches must read anew what it follows
  */
 export async function* watchEvents(client: RestClient, options: WatchOptions = {}): AsyncGenerator<InstanceEvent> {
   const { types, signal, onState = () => {} } = options;
