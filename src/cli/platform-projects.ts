@@ -34,7 +34,10 @@ export function addProjectCommands(program: Command, context: CliContext): void 
   const projects = addGroup(program, "projects", "projects, own and shared");
 
   addInstanceCommand(projects, "create", "declare a project; its sealed part is encrypted here")
-    .requiredOption("--file <file>", "JSON: {code, name, status, start_date, end_date, entities, frameworks, sealed}")
+    .requiredOption(
+      "--file <file>",
+      "JSON: code and sealed ({} when nothing is confidential), and optionally name, status, start_date, end_date, entities, frameworks",
+    )
     .action(async (options: InstanceOptions & { file: string }) => {
       const file = await readJsonFile(options.file, projectFileSchema);
       const client = await openClient(context);
@@ -78,7 +81,10 @@ export function addProjectCommands(program: Command, context: CliContext): void 
 
   addInstanceCommand(projects, "edit", "make the next revision of a project, own or shared as editable")
     .argument("<project>", "its code, id or URI")
-    .requiredOption("--file <file>", "JSON: what changes; null takes a member out of the clear part")
+    .requiredOption(
+      "--file <file>",
+      "JSON: what changes, of what create takes; sealed is replaced as a whole, null takes another out of the clear part",
+    )
     .action(async (name: string, options: InstanceOptions & { file: string }) => {
       const change = await readJsonFile(options.file, projectChangeSchema);
       const client = await openClient(context);

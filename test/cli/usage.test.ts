@@ -7,6 +7,7 @@ import type { CliContext } from "../../src/cli/context.ts";
 import { createProgram } from "../../src/cli/main.ts";
 import { createOutput } from "../../src/cli/output.ts";
 import { hasOwnVault, levelStore, openOrCreateVault } from "../../src/cli/vault-access.ts";
+import { projectFileSchema } from "../../src/sdk/project-file.ts";
 import { suite } from "../harness/suite.ts";
 import { run, surroundingsOf } from "./terminal.ts";
 
@@ -74,6 +75,14 @@ test("keeps its help within 80 columns", async () => {
   const wide: string[] = [];
   await commandsBelow([], (help) => void wide.push(...help.split("\n").filter((line) => line.length > 80)));
   assert.equal(wide, []);
+});
+
+test("tells which members the file of a project needs, and which it may have", async () => {
+  const { out } = await run(["projects", "create", "--help"]);
+  const [, needed = "", optional = ""] = /JSON:(.*)optionally(.*?)-h, --help/s.exec(out) ?? [];
+  for (const [name, member] of Object.entries(projectFileSchema.shape)) {
+    assert.match(member.safeParse(undefined).success ? optional : needed, new RegExp(`\\b${name}\\b`));
+  }
 });
 
 test("ends with 2 on wrong usage and suggests what was meant", async () => {
