@@ -7,6 +7,8 @@ export interface RestAnswer {
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
   /** The JSON of the answer; an empty object when it has none. */
   readonly body: Json;
+  /** The same as it came. */
+  readonly text: string;
 }
 
 /** The REST API of one node as one caller. */
@@ -31,7 +33,8 @@ export function createRest(origin: string, token?: string): Rest {
       ...(body === undefined ? {} : { body: typeof body === "string" ? body : JSON.stringify(body) }),
     });
     const text = await answer.body.text();
-    return { status: answer.statusCode, headers: answer.headers, body: text === "" ? {} : (JSON.parse(text) as Json) };
+    const json = text === "" ? {} : (JSON.parse(text) as Json);
+    return { status: answer.statusCode, headers: answer.headers, body: json, text };
   };
   const ok: Rest["ok"] = async (method, path, body) => {
     const answer = await call(method, path, body);

@@ -271,7 +271,7 @@ test("an Idempotency-Key gets the same answer once more, and refuses another bod
   const first = await node.admin.call("POST", "/entities/types", { name: "Registry" }, headers);
   assert.is(first.status, 201);
   const again = await node.admin.call("POST", "/entities/types", { name: "Registry" }, headers);
-  assert.equal([again.status, again.body], [first.status, first.body]);
+  assert.equal([again.status, again.text], [first.status, first.text]);
   assertProblem(
     await node.admin.call("POST", "/entities/types", { name: "Other" }, headers),
     409,
