@@ -1,4 +1,7 @@
-/** On whose behalf the registry is read or changed. Every function that reads takes one: there is no unscoped variant. */
+/**
+ * On whose behalf the registry is read or changed. Every function that reads for somebody takes one, but for entities and
+ * frameworks, which are the same for everybody: there is no unscoped variant.
+ */
 import { Problem } from "../errors.ts";
 import type { Permission, PlatformRight } from "../protocol/rights.ts";
 
@@ -39,4 +42,10 @@ export function requireRight(caller: PlatformCaller, right: PlatformRight): void
   if (!caller.rights.has(right)) {
     throw new Problem("right_missing", `This needs the right ${right}.`, { right });
   }
+}
+
+/** The node itself needs no permission. @throws {Problem} `right_missing` */
+export function requirePermission(caller: Caller, permission: Permission): void {
+  if (caller.kind === "system" || (caller.kind === "administrator" && caller.permissions.has(permission))) return;
+  throw new Problem("right_missing", `This needs the right ${permission}.`, { right: permission });
 }

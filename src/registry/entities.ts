@@ -50,7 +50,7 @@ export async function createEntityType(tx: Tx, caller: Caller, name: string, now
 }
 
 /** Entity types are the same for every caller. */
-export async function listEntityTypes(tx: Tx, _caller: Caller, request: PageRequest): Promise<Page<EntityType>> {
+export async function listEntityTypes(tx: Tx, request: PageRequest): Promise<Page<EntityType>> {
   const page = keyset(request, { name: { by: sql`${entityTypes.name}`, type: "text" } }, "name", {
     column: sql`${entityTypes.id}`,
     type: "uuid",
@@ -65,7 +65,7 @@ export async function listEntityTypes(tx: Tx, _caller: Caller, request: PageRequ
 }
 
 /** @throws {Problem} `not_found` */
-export async function getEntityType(tx: Tx, _caller: Caller, id: string): Promise<EntityType> {
+export async function getEntityType(tx: Tx, id: string): Promise<EntityType> {
   const [row] = await tx.select().from(entityTypes).where(eq(entityTypes.id, id));
   if (!row) throw new Problem("not_found");
   return { id: row.id, name: row.name };
@@ -104,7 +104,6 @@ const rowsWithType = (tx: Tx) =>
 /** Entities are the same for every caller. */
 export async function listEntities(
   tx: Tx,
-  _caller: Caller,
   request: PageRequest & { readonly q?: string | undefined; readonly name?: string | undefined },
 ): Promise<Page<Entity>> {
   const page = keyset(request, { name: { by: sql`${entities.name}`, type: "text" } }, "name", {
@@ -129,7 +128,7 @@ export async function listEntities(
 }
 
 /** @throws {Problem} `not_found` */
-export async function getEntity(tx: Tx, _caller: Caller, id: string): Promise<Entity> {
+export async function getEntity(tx: Tx, id: string): Promise<Entity> {
   const [found] = await rowsWithType(tx).where(eq(entities.id, id));
   if (!found) throw new Problem("not_found");
   return present(found.row, found.type);

@@ -83,7 +83,7 @@ async function lockRow(tx: Tx, id: string): Promise<Row> {
 }
 
 /** The framework as it stays until the transaction ends. @throws {Problem} `not_found` */
-export async function lockFramework(tx: Tx, _caller: Caller, id: string): Promise<Framework> {
+export async function lockFramework(tx: Tx, id: string): Promise<Framework> {
   return present(await lockRow(tx, id));
 }
 
@@ -104,7 +104,6 @@ export async function changeFramework(
 /** Frameworks are the same for every caller. */
 export async function listFrameworks(
   tx: Tx,
-  _caller: Caller,
   request: PageRequest & { readonly q?: string | undefined; readonly kind?: string | undefined },
 ): Promise<Page<Framework>> {
   const page = keyset(request, { name: { by: sql`${frameworks.name}`, type: "text" } }, "name", {
@@ -128,7 +127,7 @@ export async function listFrameworks(
 }
 
 /** @throws {Problem} `not_found` */
-export async function getFramework(tx: Tx, _caller: Caller, id: string): Promise<Framework> {
+export async function getFramework(tx: Tx, id: string): Promise<Framework> {
   const [row] = await tx.select().from(frameworks).where(eq(frameworks.id, id));
   if (!row) throw new Problem("not_found");
   return present(row);

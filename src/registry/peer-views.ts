@@ -3,7 +3,7 @@ import { and, eq, inArray, or, sql } from "drizzle-orm";
 import { Problem } from "../errors.ts";
 import type { Tx } from "../storage/database.ts";
 import { type DeliveryError, deliveries, lanes, type PeerPolicy, type PeerState, peers } from "../storage/schema.ts";
-import type { Caller } from "./caller.ts";
+import { type Caller, requirePermission } from "./caller.ts";
 import { nextAttemptAt } from "./next-attempts.ts";
 import { keyset, type Page, type PageRequest } from "./paging.ts";
 import { peeredStates, sendingStates } from "./peer-states.ts";
@@ -33,12 +33,13 @@ export interface Peer {
   readonly approved_at: string | null;
 }
 
-/** Peers are the administrators' to see; the route asks for `manage_peers`. */
+/** Peers are the administrators' to see. @throws {Problem} `right_missing` */
 export async function listPeers(
   tx: Tx,
-  _caller: Caller,
+  caller: Caller,
   request: PageRequest & { readonly origin?: string | undefined; readonly state?: PeerState | undefined },
 ): Promise<Page<Peer>> {
+  requirePermission(caller, "manage_peers");
   const page = keyset(request, { created_at: { by: sql`${peers.createdAt}`, type: "timestamptz" } }, "created_at", {
     column: sql`${peers.id}`,
     type: "uuid",
@@ -63,8 +64,9 @@ export async function listPeers(
   return page.toPage(rows, ({ row, lane }) => present(row, lane, depths.get(row.id)));
 }
 
-/** @throws {Problem} `not_found` */
-export async function getPeer(tx: Tx, _caller: Caller, id: string): Promise<Peer> {
+/** @throws {Problem} `right_missing`, `not_found` */
+export async function getPeer(tx: Tx, caller: Caller, id: string): Promise<Peer> {
+  requirePermission(caller, "manage_peers");
   const [found] = await tx
     .select({ row: peers, lane: lanes })
     .from(peers)
@@ -74,7 +76,7 @@ export async function getPeer(tx: Tx, _caller: Caller, id: string): Promise<Peer
   return present(found.row, found.lane, (await readDepths(tx, [id])).get(id));
 }
 
-/** The peer as it stays until the transaction ends, but for its lane. @throws {Problem} `not_found` */
+/** The peer as it stays until the transaction ends, but for its lane. @throws {Problem} `right_missing`, `not_found` */
 export async function lockPeer(tx: Tx, caller: Caller, id: string): Promise<Peer> {
   await readPeerRow(tx, id);
   return await getPeer(tx, caller, id);
@@ -83,8 +85,9 @@ export async function lockPeer(tx: Tx, caller: Caller, id: string): Promise<Peer
 /** Whom an administrator of this node has dealt with: strangers ask as often as they like. */
 const knownStates: readonly PeerState[] = ["pending_out", ...peeredStates];
 
-/** The lane to each known peer. */
-export async function listLanes(tx: Tx, _caller: Caller): Promise<readonly Pick<Peer, "origin" | "lane">[]> {
+/** The lane to each known peer. @throws {Problem} `right_missing` */
+export async function listLanes(tx: Tx, caller: Caller): Promise<readonly Pick<Peer, "origin" | "lane">[]> {
+  requirePermission(caller, "manage_peers");
   const rows = await tx
     .select({ row: peers, lane: lanes })
     .from(peers)

@@ -39,7 +39,7 @@ function entityRoutes(dependencies: HttpDependencies): readonly Route[] {
       access: everyone,
       query: pageQuery,
       answer: { status: 200, schema: listOf(entityTypeSchema) },
-      handle: async ({ caller, query }) => ({ status: 200, body: await listEntityTypes(database.db, caller, query) }),
+      handle: async ({ query }) => ({ status: 200, body: await listEntityTypes(database.db, query) }),
     }),
     defineRoute({
       method: "post",
@@ -63,9 +63,9 @@ function entityRoutes(dependencies: HttpDependencies): readonly Route[] {
       access: everyone,
       params: idParams,
       answer: { status: 200, schema: entityTypeSchema },
-      handle: async ({ caller, params }) => ({
+      handle: async ({ params }) => ({
         status: 200,
-        body: await getEntityType(database.db, caller, params.id),
+        body: await getEntityType(database.db, params.id),
       }),
     }),
     defineRoute({
@@ -75,7 +75,7 @@ function entityRoutes(dependencies: HttpDependencies): readonly Route[] {
       access: everyone,
       query: search.extend({ name: z.string().max(500).optional() }),
       answer: { status: 200, schema: listOf(entitySchema) },
-      handle: async ({ caller, query }) => ({ status: 200, body: await listEntities(database.db, caller, query) }),
+      handle: async ({ query }) => ({ status: 200, body: await listEntities(database.db, query) }),
     }),
     defineRoute({
       method: "post",
@@ -106,7 +106,7 @@ function entityRoutes(dependencies: HttpDependencies): readonly Route[] {
       access: everyone,
       params: idParams,
       answer: { status: 200, schema: entitySchema },
-      handle: async ({ caller, params }) => ({ status: 200, body: await getEntity(database.db, caller, params.id) }),
+      handle: async ({ params }) => ({ status: 200, body: await getEntity(database.db, params.id) }),
     }),
   ];
 }
@@ -133,7 +133,7 @@ function frameworkRoutes(dependencies: HttpDependencies): readonly Route[] {
       access: everyone,
       query: search.extend({ kind: z.enum(frameworkKinds).optional() }),
       answer: { status: 200, schema: listOf(frameworkSchema) },
-      handle: async ({ caller, query }) => ({ status: 200, body: await listFrameworks(database.db, caller, query) }),
+      handle: async ({ query }) => ({ status: 200, body: await listFrameworks(database.db, query) }),
     }),
     defineRoute({
       method: "post",
@@ -157,7 +157,7 @@ function frameworkRoutes(dependencies: HttpDependencies): readonly Route[] {
       access: everyone,
       params: idParams,
       answer: { status: 200, schema: frameworkSchema },
-      handle: async ({ caller, params }) => ({ status: 200, body: await getFramework(database.db, caller, params.id) }),
+      handle: async ({ params }) => ({ status: 200, body: await getFramework(database.db, params.id) }),
     }),
     defineRoute({
       method: "patch",
@@ -167,7 +167,7 @@ function frameworkRoutes(dependencies: HttpDependencies): readonly Route[] {
       params: idParams,
       body: frameworkChange,
       answer: { status: 200, schema: frameworkSchema },
-      current: (tx, { caller, params }) => lockFramework(tx, caller, params.id),
+      current: (tx, { params }) => lockFramework(tx, params.id),
       handle: async ({ caller, params, body, commit }) => ({
         status: 200,
         body: await commit(async (tx, { now }) => ({
