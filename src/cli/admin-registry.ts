@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import { z } from "zod";
 import { frameworkKinds, type JsonObject } from "../protocol/objects.ts";
-import { dateSchema, nameSchema } from "../protocol/values.ts";
+import { dateSchema, givenNameSchema } from "../protocol/values.ts";
 import { type RestClient, RestError } from "../sdk/rest.ts";
 import { openAdmin, originOption } from "./admin-session.ts";
 import { addCommand, addGroup, type CliContext } from "./context.ts";
@@ -11,14 +11,14 @@ import { readJsonFile } from "./json-file.ts";
 /** An entity in a file, also in the form of the Research Organization Registry; other members are left aside. */
 const entitySchema = z
   .object({
-    name: nameSchema(),
-    type: nameSchema(100).optional(),
+    name: givenNameSchema(),
+    type: givenNameSchema(100).optional(),
     /** ROR: several, among them whether it funds research, which is not what it is. */
-    types: z.array(nameSchema(100)).optional(),
+    types: z.array(givenNameSchema(100)).optional(),
     ror: z.string().max(200).nullish(),
     finess: z.string().max(50).nullish(),
-    city: nameSchema(200).nullish(),
-    country: nameSchema(200).nullish(),
+    city: givenNameSchema(200).nullish(),
+    country: givenNameSchema(200).nullish(),
   })
   .transform(({ type, types = [], ...rest }, context) => {
     const found = type ?? types.find((one) => one !== "funder") ?? types[0];
@@ -29,10 +29,10 @@ const entitySchema = z
 const frameworkSchema = z
   .object({
     kind: z.enum(frameworkKinds),
-    name: nameSchema(),
+    name: givenNameSchema(),
     description_url: z.url().nullish(),
     url: z.url().nullish(),
-    reference: nameSchema().nullish(),
+    reference: givenNameSchema().nullish(),
     valid_from: dateSchema.nullish(),
     valid_until: dateSchema.nullish(),
   })

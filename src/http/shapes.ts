@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { frameworkKinds } from "../protocol/objects.ts";
 import { platformRights } from "../protocol/rights.ts";
-import { instantSchema, nameSchema } from "../protocol/values.ts";
+import { givenNameSchema, instantSchema } from "../protocol/values.ts";
 
 const nullableText = z.string().nullable();
 
@@ -16,7 +16,7 @@ export const handleSchema = z
   .regex(/^[a-z0-9]+(?:-[a-z0-9]+)*$/, "must be a slug: lower-case letters, digits, single hyphens");
 
 export const newAccessKeySchema = z.strictObject({
-  label: nameSchema(200).optional(),
+  label: givenNameSchema(200).optional(),
   start_datetime: instantSchema.optional(),
   end_datetime: instantSchema.optional(),
   rights: rightsSchema.nullable().optional(),

@@ -6,7 +6,7 @@ import { Problem } from "../errors.ts";
 import { activityMediaType, features } from "../protocol/activities.ts";
 import { actorIds, originOf } from "../protocol/ids.ts";
 import { parseStrictJson } from "../protocol/strict-json.ts";
-import { idSchema, nameSchema } from "../protocol/values.ts";
+import { idSchema, isBlank, nameSchema } from "../protocol/values.ts";
 import { assertStrongKey } from "../signatures/strong-key.ts";
 import type { DeliveryForm, PinnedKey } from "../storage/schema.ts";
 import { type GuardedFetch, type OutboundAnswer, OutboundError } from "./guarded-fetch.ts";
@@ -94,7 +94,7 @@ export function readInstanceActor(document: unknown, origin: string): RemoteActo
     actorUri: url,
     inbox: actor.endpoints?.sharedInbox ?? actor.inbox,
     batchInbox: actor.endpoints?.["hf:batchInbox"] ?? null,
-    name: actor.name ?? actor.preferredUsername ?? null,
+    name: [actor.name, actor.preferredUsername].find((name) => name !== undefined && !isBlank(name)) ?? null,
     software: null,
     keys,
     fingerprint: fingerprint(shown ?? (rsa.export({ format: "jwk" }) as Record<string, unknown>)),

@@ -12,7 +12,7 @@ import {
   projectSchema,
   typesOf,
 } from "../protocol/objects.ts";
-import { idSchema, nameSchema, revisionSchema } from "../protocol/values.ts";
+import { idSchema, isBlank, nameSchema, revisionSchema } from "../protocol/values.ts";
 
 export type Intent =
   | { readonly kind: "follow"; readonly object: string }
@@ -122,8 +122,8 @@ function readEdit(activity: Activity, object: JsonObject): Intent {
 
 function readDirectory(activity: Activity): Intent {
   const document = requireShape(directorySchema, activity.object, "object.");
-  const { preferredUsername: handle, name = handle } = document;
-  return { kind: "directory", handle, name, bundles: readBundles(activity) };
+  const { preferredUsername: handle, name = "" } = document;
+  return { kind: "directory", handle, name: isBlank(name) ? handle : name, bundles: readBundles(activity) };
 }
 
 /** Items of `hf:bundles`; each is judged by itself when it is stored. */

@@ -9,7 +9,7 @@ export const idSchema = z
   .string()
   .refine(isCanonicalId, { message: "must be a canonical http(s) URL", params: { problem: "malformed_id" } });
 
-/** A text shown to people: no control and no direction characters. */
+/** A text shown to people, as peers may send it: no control and no direction characters. */
 export const nameSchema = (greatest = 500) =>
   z
     .string()
@@ -18,6 +18,18 @@ export const nameSchema = (greatest = 500) =>
     .refine((text) => !hasForbiddenNameCharacters(text), {
       message: "must not contain control or direction characters",
     });
+
+/** U+2800 is the blank of Braille. */
+const visible = /[^\p{White_Space}\p{Cc}\p{Cf}\p{M}\p{Default_Ignorable_Code_Point}\u2800]/u;
+
+/** Does a text show nothing: blanks, zero-width characters, fillers, marks without a letter? */
+export const isBlank = (text: string) => !visible.test(text);
+
+export const blankName = "must show something, not blanks alone";
+
+/** A name that is given here, to whatever it is: one that people can see. It is kept as it was given. */
+export const givenNameSchema = (greatest = 500) =>
+  nameSchema(greatest).refine((text) => text === "" || !isBlank(text), { message: blankName });
 
 /** `YYYY-MM-DD`, a day that exists. */
 export const dateSchema = z.iso.date();

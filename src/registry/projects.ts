@@ -3,7 +3,15 @@ import { and, asc, eq, isNull } from "drizzle-orm";
 import { Problem } from "../errors.ts";
 import { canonicalJson, objectDigest } from "../protocol/canonical-json.ts";
 import { originOf, uuidOf } from "../protocol/ids.ts";
-import { isJsonObject, type JudgedShape, judgeShape, type Project, projectSchema } from "../protocol/objects.ts";
+import {
+  isJsonObject,
+  type JudgedShape,
+  judgeShape,
+  type Project,
+  projectSchema,
+  type ShapeFault,
+} from "../protocol/objects.ts";
+import { blankName, isBlank } from "../protocol/values.ts";
 import { isUniqueViolation, type Tx } from "../storage/database.ts";
 import { objects } from "../storage/schema.ts";
 import { followGrants, listHolders, lockObject } from "./access.ts";
@@ -35,11 +43,20 @@ export function parseSubmission(object: unknown): JudgedShape<Project> {
   }
   const judged = judgeShape(projectSchema, object);
   if (judged.malformedId) throw new Problem("malformed_id");
-  if (judged.malformed.length > 0) {
-    const errors = judged.malformed.map((fault) => ({ ...fault, path: `object.${fault.path}` }));
+  const faults = judged.malformed.length > 0 ? judged.malformed : blankNamesOf(judged.value);
+  if (faults.length > 0) {
+    const errors = faults.map((fault) => ({ ...fault, path: `object.${fault.path}` }));
     throw new Problem("invalid", "The object does not have the shape of an hf:Project.", { errors });
   }
   return judged;
+}
+
+/** Names that show nothing. A code never changes: that of a project which peers declared stays what it is. */
+function blankNamesOf({ name, "hf:code": code, "hf:revision": revision }: Project): readonly ShapeFault[] {
+  const given = { ...(name === undefined ? {} : { name }), ...(revision === 1 ? { "hf:code": code } : {}) };
+  return Object.entries(given)
+    .filter(([, text]) => isBlank(text))
+    .map(([path]) => ({ path, code: "custom", message: blankName }));
 }
 
 /** Declares a project. @throws {Problem} the refusals of docs/protocol.md, "Answers" */

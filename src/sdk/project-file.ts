@@ -1,7 +1,7 @@
 /** Projects as people write them down: plain JSON, of which `sealed` is encrypted and the rest travels in clear. */
 import { z } from "zod";
 import { entityItemSchema, type frameworkItemSchema, frameworkKinds, projectStatuses } from "../protocol/objects.ts";
-import { dateSchema, nameSchema } from "../protocol/values.ts";
+import { dateSchema, givenNameSchema, nameSchema } from "../protocol/values.ts";
 
 const entitySchema = z.union([nameSchema(), entityItemSchema], {
   error: "must be the name of an entity, or {name, type?, ror?, finess?}",
@@ -42,8 +42,8 @@ const projectForm = {
 /** A project to declare. Clear members but `code` may be left out, and be in `sealed` instead. */
 export const projectFileSchema = z.strictObject(
   {
-    code: nameSchema(200),
-    name: nameSchema().optional(),
+    code: givenNameSchema(200),
+    name: givenNameSchema().optional(),
     status: z.enum(projectStatuses).optional(),
     start_date: dateSchema.optional(),
     end_date: dateSchema.optional(),
@@ -58,7 +58,7 @@ export const projectFileSchema = z.strictObject(
 export const projectChangeSchema = z.strictObject(
   {
     code: nameSchema(200).optional(),
-    name: nameSchema().nullish(),
+    name: givenNameSchema().nullish(),
     status: z.enum(projectStatuses).nullish(),
     start_date: dateSchema.nullish(),
     end_date: dateSchema.nullish(),

@@ -72,4 +72,21 @@ test("a platform's own node corrects what another one said of its keys, once it 
   assert.is(await kidAt(uri), known);
 });
 
+test("a name that shows nothing is taken from a peer, whose platform is shown by its handle", async () => {
+  const { uri, ...keys } = await makePlatformKeys(`${liar.origin}/platforms/unseen`);
+  const document = { id: uri, type: "Organization", name: "\u200b", preferredUsername: "unseen" };
+  await post(
+    liar,
+    liar.activity({ type: "Update", actor: uri, object: document, "hf:bundles": bundlesOf({ uri, ...keys }) }),
+  );
+  const [platform] = await node.admin.list(`/platforms?uri=${encodeURIComponent(uri)}`);
+  assert.is(platform?.name, "unseen");
+  const object = await sealProject(
+    { uri, ...keys },
+    { code: "\u200b", clear: { name: " " }, grants: [{ to: reader }] },
+  );
+  await post(liar, liar.activity({ type: "Create", actor: uri, to: [reader.uri], object }));
+  assert.is((await reader.rest.list(`/projects?uri=${encodeURIComponent(String(object.id))}`))[0]?.name, " ");
+});
+
 test.run();

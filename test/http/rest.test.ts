@@ -253,6 +253,26 @@ test("sharing changes grants and nothing else", async () => {
   assertProblem(await grantee.rest.call("GET", `/projects/${String(id)}`), 404, "not_found");
 });
 
+test("a name that shows nothing is refused, of whatever it is", async () => {
+  const name = " \u200b";
+  const { id: type } = await node.admin.ok("POST", "/entities/types", { name: "Of a blank name" });
+  for (const [method, path, body] of [
+    ["POST", "/platforms", { name, handle: "blank" }],
+    ["PATCH", `/platforms/${grantee.id}`, { name }],
+    ["POST", "/entities/types", { name }],
+    ["POST", "/entities", { name, entity_type_id: type }],
+    ["POST", "/projects/frameworks", { name, kind: "other" }],
+  ] as const) {
+    assert.equal(pathsOf(assertProblem(await node.admin.call(method, path, body), 400, "invalid")), ["name"], path);
+  }
+  const key = { platform_id: grantee.id, label: name };
+  const refused = assertProblem(await node.admin.call("POST", "/platforms/access-keys", key), 400, "invalid");
+  assert.equal(pathsOf(refused), ["label"]);
+  const object = await sealProject(owner, { code: name, clear: { name } });
+  const project = assertProblem(await owner.rest.call("POST", "/projects", { object }), 400, "invalid");
+  assert.equal(pathsOf(project), ["object.name", "object.hf:code"]);
+});
+
 test("If-Match refuses a change of what has changed since", async () => {
   const before = await node.admin.call("GET", `/platforms/${grantee.id}`);
   const tag = String(before.headers.etag);

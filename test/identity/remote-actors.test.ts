@@ -95,6 +95,8 @@ test("takes a server that is no Concordat: RSA alone, no shared inbox, members t
     id: `${origin}/actor`,
     type: "Service",
     preferredUsername: "mastodon",
+    // It shows nothing.
+    name: " \u200b",
     inbox: `${origin}/actor/inbox`,
     publicKey: { id: `${origin}/actor#main-key`, owner: `${origin}/actor`, publicKeyPem: keys.rsa.publicKeyPem },
     assertionMethod: ["https://elsewhere.example/key", { type: "JsonWebKey", id: "x" }],

@@ -1,6 +1,6 @@
 /** Access keys of platforms. */
 import { z } from "zod";
-import { instantSchema, nameSchema } from "../../protocol/values.ts";
+import { givenNameSchema, instantSchema } from "../../protocol/values.ts";
 import {
   archiveAccessKey,
   changeAccessKey,
@@ -77,7 +77,7 @@ export function accessKeyRoutes(dependencies: HttpDependencies): readonly Route[
       access: { administrator: "manage_access_keys" },
       params: idParams,
       body: z.strictObject({
-        label: nameSchema(200).optional(),
+        label: givenNameSchema(200).optional(),
         start_datetime: instantSchema.optional(),
         end_datetime: instantSchema.optional(),
       }),

@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { announcePlatform } from "../../outbox/directory.ts";
 import { endPlatform } from "../../outbox/platform-endings.ts";
-import { nameSchema } from "../../protocol/values.ts";
+import { givenNameSchema } from "../../protocol/values.ts";
 import { publishKeyBundle, readKeyBundles, readPublished } from "../../registry/key-bundles.ts";
 import { lockToRemove } from "../../registry/platform-endings.ts";
 import {
@@ -46,7 +46,7 @@ export function platformRoutes(dependencies: HttpDependencies): readonly Route[]
       summary: "Give a platform access: platform and first access key, in one transaction",
       access: { administrator: "manage_platforms" },
       body: z.strictObject({
-        name: nameSchema(200),
+        name: givenNameSchema(200),
         handle: handleSchema.optional(),
         rights: rightsSchema.optional(),
         access_key: newAccessKeySchema.optional(),
@@ -100,7 +100,7 @@ export function platformRoutes(dependencies: HttpDependencies): readonly Route[]
       access: { administrator: "manage_platforms", platform: "any" },
       params: idParams,
       body: z.strictObject({
-        name: nameSchema(200).optional(),
+        name: givenNameSchema(200).optional(),
         rights: rightsSchema.optional(),
         status: z.enum(["active", "suspended"]).optional(),
       }),

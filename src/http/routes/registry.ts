@@ -1,7 +1,7 @@
 /** Entities, their types, and regulatory frameworks: read by all, written by administrators. */
 import { z } from "zod";
 import { frameworkKinds } from "../../protocol/objects.ts";
-import { dateSchema, nameSchema } from "../../protocol/values.ts";
+import { dateSchema, givenNameSchema } from "../../protocol/values.ts";
 import {
   createEntity,
   createEntityType,
@@ -46,7 +46,7 @@ function entityRoutes(dependencies: HttpDependencies): readonly Route[] {
       path: "/entities/types",
       summary: "Add a type of entities",
       access,
-      body: z.strictObject({ name: nameSchema(100) }),
+      body: z.strictObject({ name: givenNameSchema(100) }),
       answer: { status: 201, schema: entityTypeSchema },
       handle: async ({ caller, body, commit }) => {
         const type = await commit(async (tx, { now }) => ({
@@ -83,12 +83,12 @@ function entityRoutes(dependencies: HttpDependencies): readonly Route[] {
       summary: "Add an entity",
       access,
       body: z.strictObject({
-        name: nameSchema(),
+        name: givenNameSchema(),
         entity_type_id: z.uuid(),
         ror: z.string().max(200).nullable().optional(),
         finess: z.string().max(50).nullable().optional(),
-        city: nameSchema(200).nullable().optional(),
-        country: nameSchema(200).nullable().optional(),
+        city: givenNameSchema(200).nullable().optional(),
+        country: givenNameSchema(200).nullable().optional(),
       }),
       answer: { status: 201, schema: entitySchema },
       handle: async ({ caller, body: { entity_type_id: entityTypeId, ...rest }, commit }) => {
@@ -112,10 +112,10 @@ function entityRoutes(dependencies: HttpDependencies): readonly Route[] {
 }
 
 const newFramework = z.strictObject({
-  name: nameSchema(),
+  name: givenNameSchema(),
   kind: z.enum(frameworkKinds),
   description_url: z.url().max(2048).nullable().optional(),
-  reference: nameSchema().nullable().optional(),
+  reference: givenNameSchema().nullable().optional(),
   valid_from: dateSchema.nullable().optional(),
   valid_until: dateSchema.nullable().optional(),
 });
