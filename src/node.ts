@@ -37,6 +37,7 @@ import {
 } from "./registry/administrators.ts";
 import { system } from "./registry/caller.ts";
 import { createEventWatch } from "./registry/event-watch.ts";
+import { tellExpiringKeys } from "./registry/expiring-keys.ts";
 import { listLanes } from "./registry/peer-views.ts";
 import { dropOld } from "./registry/retention.ts";
 import { countUnnumbered, createSequencer, journalSignal, sequenceJournal } from "./registry/sequencer.ts";
@@ -194,6 +195,7 @@ async function startNode(
     if (stores.alone) await endLeases(database.db);
     const sweep = async () => {
       await sweepLanes(lanes);
+      await tellExpiringKeys(database, clock());
       if ((await sequenceJournal(database)) > 0) signals.send(journalSignal);
       await admitInvited(peering);
     };

@@ -6,6 +6,7 @@ import { mintUuid } from "../protocol/ids.ts";
 import type { Tx } from "../storage/database.ts";
 import { accessKeys, platforms } from "../storage/schema.ts";
 import { type Caller, nameCaller } from "./caller.ts";
+import { nextWarning } from "./expiring-keys.ts";
 import { recordEffects } from "./journal.ts";
 import { keyset, type Page, type PageRequest } from "./paging.ts";
 import { hashAccessKey } from "./sessions.ts";
@@ -83,6 +84,7 @@ export async function issueAccessKey(
     endsAt,
     archivedAt: null,
     lastUsedAt: null,
+    warnAt: nextWarning(endsAt, now),
     createdAt: now,
   };
   await tx.insert(accessKeys).values(row);
@@ -167,6 +169,7 @@ export async function changeAccessKey(
     label: change.label ?? before.label,
     startsAt: change.startsAt ?? before.startsAt,
     endsAt: change.endsAt ?? before.endsAt,
+    warnAt: change.endsAt ? nextWarning(change.endsAt, now) : before.warnAt,
   };
   if (row.endsAt <= row.startsAt) throw reversed();
   return await writeChange(tx, caller, row, "access_key.changed", now);
@@ -181,8 +184,8 @@ export async function archiveAccessKey(tx: Tx, caller: Caller, id: string, now: 
 }
 
 async function writeChange(tx: Tx, caller: Caller, row: Row, action: string, now: Date): Promise<AccessKey> {
-  const { label, startsAt, endsAt, archivedAt } = row;
-  await tx.update(accessKeys).set({ label, startsAt, endsAt, archivedAt }).where(eq(accessKeys.id, row.id));
+  const { label, startsAt, endsAt, archivedAt, warnAt } = row;
+  await tx.update(accessKeys).set({ label, startsAt, endsAt, archivedAt, warnAt }).where(eq(accessKeys.id, row.id));
   await recordEffects(tx, { at: now, actor: nameCaller(caller), action, object: row.id, data: { key: row.prefix } });
   return present(row);
 }

@@ -138,6 +138,7 @@ export const accessKeys = pgTable(
     endsAt: instant("ends_at").notNull(),
     archivedAt: instant("archived_at"),
     lastUsedAt: instant("last_used_at"),
+    warnAt: instant("warn_at"),
     createdAt: instant("created_at").notNull(),
   },
   (t) => [index("access_keys_platform").on(t.platformId)],

@@ -274,4 +274,21 @@ function sendHead(
   return socket;
 }
 
+test("an access key that is about to end is an event to its platform and the administrators", async () => {
+  const { last_id: last } = await poll(other, "wait=0");
+  const dayAhead = new Date(Date.now() + 86_400_000 + 500);
+  const key = { platform_id: other.id, label: "short", end_datetime: dayAhead.toISOString() };
+  const { id } = await lyon.admin.ok("POST", "/platforms/access-keys", key);
+  const expiring = ({ type, object }: Json) => type === "access_key.expiring" && object === id;
+  const find = async (rest: { ok: typeof other.rest.ok }) =>
+    ((await rest.ok("GET", `/events?after=${last}&wait=2`)).items as Json[]).find(expiring);
+  const [told, toAdministrators] = await Promise.all([
+    until("the event", () => find(other.rest)),
+    until("the administrators' event", () => find(lyon.admin)),
+  ]);
+  assert.equal(told.data, { platform: other.uri, key: (told.data as Json).key, end_datetime: key.end_datetime });
+  assert.equal(toAdministrators, told);
+  assert.not.ok(await find(hcl.rest));
+});
+
 test.run();

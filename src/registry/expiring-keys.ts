@@ -1,0 +1,58 @@
+/** Access keys that are about to end: their platform and the administrators are told, so that another one is there in time. */
+import { and, asc, eq, isNull, lte } from "drizzle-orm";
+import type { Database, Tx } from "../storage/database.ts";
+import { longSince } from "../storage/long-since.ts";
+import { accessKeys, platforms } from "../storage/schema.ts";
+import { administrators, recordEffects } from "./journal.ts";
+
+/** Days before its end at which a key is told of. */
+const warnings = [30, 7, 1];
+const dayMilliseconds = 86_400_000;
+
+/** Keys that one transaction tells of. */
+const batch = 500;
+
+/** When a key that ends at `endsAt` is told of next, after `now`; null when it was for the last time. */
+export function nextWarning(endsAt: Date, now: Date): Date | null {
+  const times = warnings.map((days) => new Date(endsAt.getTime() - days * dayMilliseconds));
+  return times.find((time) => time > now) ?? null;
+}
+
+/** Tells of the keys whose time for it has come, once each, however many of their times have passed; gives how many. */
+export async function tellExpiringKeys(database: Database, now: Date): Promise<number> {
+  let told = 0;
+  for (;;) {
+    const keys = await database.transaction((tx) => tellBatch(tx, now));
+    told += keys;
+    if (keys < batch) return told;
+  }
+}
+
+async function tellBatch(tx: Tx, now: Date): Promise<number> {
+  const keys = await tx
+    .select({ id: accessKeys.id, prefix: accessKeys.prefix, endsAt: accessKeys.endsAt, platform: platforms.uri })
+    .from(accessKeys)
+    .innerJoin(platforms, eq(platforms.id, accessKeys.platformId))
+    // By a clock that is ahead it would be told too early, and not again.
+    .where(and(isNull(accessKeys.archivedAt), lte(accessKeys.warnAt, longSince(now, 0))))
+    .orderBy(asc(accessKeys.warnAt))
+    .limit(batch)
+    .for("update", { of: accessKeys, skipLocked: true });
+  for (const { id, endsAt } of keys) {
+    await tx
+      .update(accessKeys)
+      .set({ warnAt: nextWarning(endsAt, now) })
+      .where(eq(accessKeys.id, id));
+  }
+  const living = keys.filter(({ endsAt }) => endsAt > now);
+  const entries = living.map(({ id, prefix, endsAt, platform }) => ({
+    at: now,
+    actor: "node",
+    action: "access_key.expiring",
+    object: id,
+    data: { platform, key: prefix, end_datetime: endsAt.toISOString() },
+    audience: [platform, administrators],
+  }));
+  await recordEffects(tx, ...entries);
+  return keys.length;
+}
