@@ -29,11 +29,12 @@ export interface OpenPostgres {
 }
 
 /**
- * What a statement may take, milliseconds: a server that is frozen must cost a request less than the 10 s that peers
- * wait. The server's own limit comes first, so that a slow statement ends there too.
+ * What a statement may take, and the wait for a connection before it, milliseconds: a server that is frozen must cost a
+ * request much less than the 10 s that peers wait. The server's own limit comes first, so that a slow statement ends
+ * there too.
  */
-const answerWithin = 6_000;
-const statementWithin = 5_500;
+const answerWithin = 5_500;
+const statementWithin = 5_000;
 /** What statements that run may still take when the pool ends, and servers for their goodbye, milliseconds. */
 const goodbye = 500;
 /** A session whose process is out of reach must not keep its locks, milliseconds. */
@@ -48,26 +49,28 @@ export async function openPostgres(
   const pool = new pg.Pool({
     ...connectionSettings(url),
     max: 10,
-    query_timeout: answerWithin,
     statement_timeout: statementWithin,
     idle_in_transaction_session_timeout: idleInTransaction,
   });
   pool.on("error", onConnectionLost);
 
   // Making a handle costs as much as a statement: one for each connection, for as long as that lives.
-  const handles = new WeakMap<pg.PoolClient, Handle>();
-  const handleOf = (client: pg.PoolClient): Handle => {
-    const handle = handles.get(client) ?? drizzle({ client: failFast(client) });
-    handles.set(client, handle);
-    return handle;
+  const connections = new WeakMap<pg.PoolClient, Connection>();
+  const connectionOf = (client: pg.PoolClient): Connection => {
+    const connection = connections.get(client) ?? createConnection(client);
+    connections.set(client, connection);
+    return connection;
   };
-  const withHandle = async <T>(run: (db: Handle) => Promise<T>): Promise<T> => {
+  const withConnection = async <T>(run: (connection: Connection) => Promise<T>): Promise<T> => {
+    const end = performance.now() + answerWithin;
     const client = await pool.connect();
     // Without a listener a connection that ends while it is in use would end the process.
     client.on("error", onConnectionLost);
     let broken = false;
     try {
-      return await run(handleOf(client));
+      const connection = connectionOf(client);
+      connection.answerFirstBy(end);
+      return await run(connection);
     } catch (error) {
       broken = isUnavailable(error);
       throw error;
@@ -76,6 +79,9 @@ export async function openPostgres(
       client.release(broken);
     }
   };
+  const query: Query = (...asked) => withConnection((connection) => connection.query(...asked));
+  // drizzle's own would begin on one connection and go on with another.
+  const transaction = <T>(run: (tx: Handle) => Promise<T>) => withConnection(({ db }) => db.transaction(run));
   const open = new Set<pg.PoolClient>();
   pool.on("connect", (client) => open.add(client));
   pool.on("remove", (client) => open.delete(client));
@@ -85,9 +91,8 @@ export async function openPostgres(
     return closed;
   };
   return {
-    db: drizzle({ client: pool }),
-    // drizzle's own over a pool keeps the connection for ever when `begin` fails.
-    transaction: (run) => withHandle((db) => db.transaction(run)),
+    db: Object.assign(drizzle({ client: { query } as pg.Pool }), { transaction }),
+    transaction,
     close,
   };
 }
@@ -129,21 +134,43 @@ async function migratePostgres(url: string, onConnectionLost: (error: Error) => 
   }
 }
 
+/** As drizzle asks: the statement, and its parameters. */
+type Query = (statement: pg.QueryConfig, parameters?: unknown[]) => Promise<pg.QueryResult>;
+
+/** A connection of the pool. */
+interface Connection {
+  readonly db: Handle;
+  readonly query: Query;
+  /** Whoever takes the connection has waited for it: the first statement is answered by then, or given up. */
+  answerFirstBy(end: number): void;
+}
+
 /**
- * The client, which sends nothing more once a statement got no answer: drizzle's rollback would wait as long again, and
- * the server rolls back by itself when the connection is dropped.
+ * Sends nothing more once a statement got no answer: drizzle's rollback would wait as long again, and the server rolls
+ * back by itself when the connection is dropped.
  */
-function failFast(client: pg.PoolClient): pg.PoolClient {
+function createConnection(client: pg.PoolClient): Connection {
   let failure: unknown;
-  const query = async (...statement: Parameters<pg.PoolClient["query"]>) => {
+  let firstBy: number | undefined;
+  const query: Query = async (statement, parameters) => {
     if (failure !== undefined) throw failure;
+    // What is asked first has waited for its connection; 0 would be no limit.
+    const left = firstBy === undefined ? answerWithin : Math.max(1, firstBy - performance.now());
+    firstBy = undefined;
     try {
-      return await client.query(...statement);
+      return await client.query({ ...statement, query_timeout: left } as pg.QueryConfig, parameters);
     } catch (error) {
       // With a state it was the server that answered.
       if (isUnavailable(error) && sqlState(error) === undefined) failure = error;
       throw error;
     }
   };
-  return Object.assign(Object.create(client), { query });
+  const db = drizzle({ client: { query } as pg.PoolClient });
+  return {
+    db,
+    query,
+    answerFirstBy(end) {
+      firstBy = end;
+    },
+  };
 }

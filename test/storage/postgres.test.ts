@@ -6,6 +6,7 @@ import { ConcordatError } from "../../src/errors.ts";
 import { isUnavailable, openDatabase } from "../../src/storage/database.ts";
 import { freshDatabaseUrl, noPostgres } from "../harness/servers.ts";
 import { skipSuite, suite } from "../harness/suite.ts";
+import { until } from "../harness/until.ts";
 
 const url = await freshDatabaseUrl();
 const test = url === undefined ? skipSuite("PostgreSQL connections", noPostgres) : suite("PostgreSQL connections");
@@ -56,6 +57,39 @@ test("calls a store that cannot be written unavailable", async () => {
     }),
   );
   assert.is(isUnavailable(error), true);
+});
+
+test("gives up what waited for a connection and then for its answer when both have had their time together", async () => {
+  await using database = await openDatabase({ url });
+  const other = new pg.Client({ connectionString: url });
+  await other.connect();
+  await other.query("begin");
+  await other.query("lock table roles in access exclusive mode");
+  let release: () => void = () => {};
+  const released = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  let begun = 0;
+  const holding = Array.from({ length: 10 }, () =>
+    database.transaction(async () => {
+      begun += 1;
+      await released;
+    }),
+  );
+  await until("every connection is taken", () => begun === holding.length);
+
+  const start = performance.now();
+  const waiting = failure(database.db.execute(sql`select from roles`));
+  // A connection is waited for up to 5 s, and an answer alone takes as long.
+  await new Promise((resolve) => setTimeout(resolve, 4_000));
+  release();
+  const error = await waiting;
+  const waited = performance.now() - start;
+  await Promise.all(holding);
+  await other.end();
+  assert.is(isUnavailable(error), true);
+  assert.ok(waited < 8_000, `given up after ${waited} ms`);
+  await database.db.execute(sql`select from roles`);
 });
 
 test("calls a mistake of the program no such thing", async () => {
