@@ -9,6 +9,8 @@ export interface GatherOptions<Item, Result> {
   readonly most?: number;
   /** What may wait or run at a time, in all; no bound where it is absent. */
   readonly bound?: { readonly weighs: (item: Item) => number; readonly greatest: number };
+  /** How long a call waits for its turn and its result together, milliseconds. */
+  readonly answerWithin?: number;
 }
 
 interface Waiting<Item, Result> {
@@ -20,14 +22,19 @@ interface Waiting<Item, Result> {
 /** How long what comes later waits for a run that is slow, before its own begins beside it, milliseconds. */
 const patience = 100;
 
+/** As long as one statement may take: that others were before must not cost a request more than that. */
+const longest = 5_500;
+
 /**
  * A call's run begins after the call, so what it reads is not older than the call.
- * The call throws {Problem} `unavailable` where the bound is reached: refusing costs less than memory without end.
+ * The call throws {Problem} `unavailable` where the bound is reached: refusing costs less than memory without end. So it does
+ * when its time is over; what has not begun by then does not begin.
  */
 export function createGathering<Item, Result>({
   run,
   most = 100,
   bound,
+  answerWithin = longest,
 }: GatherOptions<Item, Result>): (item: Item) => Promise<Result> {
   const waiting: Waiting<Item, Result>[] = [];
   let running = false;
@@ -53,14 +60,40 @@ export function createGathering<Item, Result>({
       throw new Problem("unavailable", "Too much is waiting to be stored; try again in a moment.", { retry_after: 2 });
     }
     weight += itsWeight;
-    try {
-      return await new Promise<Result>((resolve, reject) => {
-        waiting.push({ item, resolve, reject });
-        // What else came in this turn of the event loop goes along.
-        if (!running && waiting.length === 1) setImmediate(() => void runAll());
-      });
-    } finally {
+    let giveUp: () => void = () => {};
+    const result = new Promise<Result>((resolve, reject) => {
+      const one = { item, resolve, reject };
+      waiting.push(one);
+      // What else came in this turn of the event loop goes along.
+      if (!running && waiting.length === 1) setImmediate(() => void runAll());
+      giveUp = () => {
+        const at = waiting.indexOf(one);
+        if (at < 0) return;
+        waiting.splice(at, 1);
+        reject(tooLate());
+      };
+    });
+    // What is in a run takes its place until that ends, also when nobody waits for it any more.
+    const free = () => {
       weight -= itsWeight;
+    };
+    result.then(free, free);
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, refuse) => {
+      timer = setTimeout(() => {
+        giveUp();
+        refuse(tooLate());
+      }, answerWithin);
+    });
+    try {
+      return await Promise.race([result, late]);
+    } finally {
+      clearTimeout(timer);
     }
   };
 }
+
+const tooLate = () =>
+  new Problem("unavailable", "What this waits for does not answer in time; try again in a moment.", {
+    retry_after: 5,
+  });

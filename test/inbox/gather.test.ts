@@ -108,4 +108,24 @@ test("refuses what would go beyond its bound, until there is room again", async 
   assert.is(await later, 20);
 });
 
+test("gives up a call that waits too long, which goes in no run then, or keeps its place in the one that it is in", async () => {
+  const { runs, run } = held();
+  const bound = { weighs: (item: number) => item, greatest: 10 };
+  const double = createGathering({ run, most: 1, bound, answerWithin: 50 });
+  const codeOf = (call: Promise<number>) => call.catch((error: unknown) => (error as Problem).code);
+  // A run begins every 100 ms: the second waits for its own, and does not live to see it.
+  const calls = [double(1), double(9)].map(codeOf);
+  assert.equal(await Promise.all(calls), ["unavailable", "unavailable"]);
+  assert.equal(
+    runs.map(({ items }) => items),
+    [[1]],
+  );
+  assert.is(await codeOf(double(10)), "unavailable", "the first one is still in its run");
+  runs[0]?.end();
+  await turn();
+  void codeOf(double(10));
+  await until("there is room, and the next run has begun", () => runs.length === 2);
+  runs[1]?.end();
+});
+
 test.run();
