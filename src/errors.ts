@@ -126,3 +126,8 @@ export class Problem extends ConcordatError {
     return { type: "about:blank", title, status: this.status, code: this.code, detail: this.message, ...this.members };
   }
 }
+
+/** Is it the request that is refused? That there is too much to do is no refusal, and journaling it one more thing to do. */
+export function isRefusal(error: unknown): error is Problem {
+  return error instanceof Problem && error.code !== "unavailable";
+}

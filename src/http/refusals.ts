@@ -1,6 +1,6 @@
 /** Refusals of requests leave a trace in the journal, counted by caller, address, code and minute. */
 import type { Context } from "koa";
-import { Problem } from "../errors.ts";
+import { isRefusal } from "../errors.ts";
 import { type Caller, nameCaller } from "../registry/caller.ts";
 import { countRefusal } from "../registry/journal.ts";
 import type { HttpDependencies } from "./dependencies.ts";
@@ -20,8 +20,7 @@ export function createWitness({
         actor = nameCaller(caller);
       });
     } catch (error) {
-      // That there is too much to do is no refusal of the request, and the journal would be one more thing to do.
-      if (error instanceof Problem && error.code !== "unavailable") {
+      if (isRefusal(error)) {
         const entry = { at: clock(), actor, action: "request.refused" };
         await countRefusal(database.db, error.code, readAddress(ctx.req), entry);
       }

@@ -1,5 +1,5 @@
 /** One activity of a peer that is known to have sent it: quota, rights, then its effect with journal rows and receipt. */
-import { Problem } from "../errors.ts";
+import { isRefusal } from "../errors.ts";
 import type { NodeKeys } from "../identity/node-keys.ts";
 import type { OutboxDependencies } from "../outbox/commit.ts";
 import { inPace } from "../pace.ts";
@@ -54,8 +54,7 @@ export async function acceptFrom(
     const digest = digestJson(verified.activity.whole);
     return await dependencies.commitActivity({ verified, digest, arrivedAt, octets });
   } catch (error) {
-    // That too much is waiting is no refusal of the activity, and the journal is what it waits for.
-    if (error instanceof Problem && error.code !== "unavailable") {
+    if (isRefusal(error)) {
       const entry = { at: arrivedAt, action: "activity.refused", actor, object: id, address };
       await recordRefusal(dependencies.database.db, error.code, entry);
     }

@@ -2,7 +2,7 @@
  * Objects and activities for the peers whose platforms have a grant in them: a GET signed by their instance actor. Every
  * other GET finds nothing, whatever the reason (docs/protocol.md, "Identifiers and documents").
  */
-import { Problem } from "../errors.ts";
+import { isRefusal, Problem } from "../errors.ts";
 import { readActivityBody } from "../outbox/deliveries.ts";
 import type { JsonObject } from "../protocol/objects.ts";
 import { countRefusal, recordRefusal } from "../registry/journal.ts";
@@ -38,7 +38,7 @@ export async function serveObject(
     if (!found) throw new Problem("not_found");
     return found;
   } catch (error) {
-    if (!(error instanceof Problem)) throw error;
+    if (!isRefusal(error)) throw error;
     await journalRefusal(dependencies, request, uri, error);
     throw new Problem("not_found");
   }

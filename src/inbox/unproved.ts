@@ -1,5 +1,5 @@
 /** Refusals of requests of which nobody knows who sent them: the signature proves nothing yet. */
-import { Problem } from "../errors.ts";
+import { isRefusal, type Problem } from "../errors.ts";
 import { countRefusal, recordRefusal } from "../registry/journal.ts";
 import type { Database } from "../storage/database.ts";
 import type { KeyValue } from "../storage/key-value.ts";
@@ -29,7 +29,7 @@ export async function journalUnproved<T>(
   try {
     return await identify();
   } catch (error) {
-    if (error instanceof Problem) await recordUnproved(dependencies, unproved, error);
+    if (isRefusal(error)) await recordUnproved(dependencies, unproved, error);
     throw error;
   }
 }

@@ -1,6 +1,7 @@
 import { sql } from "drizzle-orm";
 import * as assert from "uvu/assert";
 import { ConcordatError } from "../../src/errors.ts";
+import { mintUuid } from "../../src/protocol/ids.ts";
 import { limits } from "../../src/protocol/limits.ts";
 import { isUnavailable, openDatabase } from "../../src/storage/database.ts";
 import { inspectDatabase } from "../../src/storage/inspect.ts";
@@ -23,16 +24,21 @@ const patience = 8_000;
 const crowd = 25;
 
 /** What `run` rejects with; a rejection that comes too late is no answer. */
-async function failureInTime(run: Promise<unknown>): Promise<unknown> {
+function failureInTime(run: Promise<unknown>): Promise<unknown> {
+  return outcomeInTime(
+    run.then(
+      () => "it succeeded",
+      (error: unknown) => error,
+    ),
+  );
+}
+
+async function outcomeInTime(run: Promise<unknown>): Promise<unknown> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise((resolve) => {
     timer = setTimeout(() => resolve("no answer in time"), patience);
   });
-  const failure = run.then(
-    () => "it succeeded",
-    (error: unknown) => error,
-  );
-  const first = await Promise.race([failure, late]);
+  const first = await Promise.race([run, late]);
   clearTimeout(timer);
   return first;
 }
@@ -133,6 +139,38 @@ test("answers 503 in time to every request, and serves again after the thaw", as
   proxy.thaw();
   await until("the node is ready", async () => (await fetch(`${node.origin}/ready`)).status === 200);
   assert.is((await node.admin.call("GET", "/peers")).status, 200);
+});
+
+test("is no refusal of what a peer sends or asks for: 503 in time, and nothing to be journaled", async () => {
+  const databaseUrl = (await freshDatabaseUrl()) ?? "";
+  await using proxy = await startTcpProxy(new URL(databaseUrl), 5432);
+  await using node = await startNode({
+    store: "postgres",
+    databaseUrl,
+    environment: { CONCORDAT_DATABASE_URL: proxy.url },
+  });
+  await using peer = await startPeer();
+  await approveScripted(node, peer);
+  const like = () => peer.post(node.origin, peer.activity({ type: "Like", object: `${peer.origin}/notes/1` }));
+  await Promise.all(Array.from({ length: crowd }, () => fetch(`${node.origin}/ready`)));
+  proxy.freeze();
+  // What comes later waits for the turn of the first, and gives up before its own statement does.
+  const first = like();
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  const answers = Promise.all([
+    first,
+    like(),
+    peer.post(node.origin, null, {
+      method: "GET",
+      path: `/projects/${mintUuid()}`,
+      body: "",
+      digest: null,
+      covered: ["(request-target)", "host", "date"],
+    }),
+  ]);
+  const told = answers.then((all) => all.map(({ status, body }) => `${status} ${String(body.code)}`));
+  assert.equal(await outcomeInTime(told), ["503 unavailable", "503 unavailable", "503 unavailable"]);
+  proxy.thaw();
 });
 
 test("holds 64 MiB of bodies that wait for it, refuses what is beyond at once, and takes it after the thaw", async () => {
