@@ -142,7 +142,7 @@ async function startNode(
   const places = listenPlaces(config);
   // Before anything is recorded: an origin that cannot be listened for now may be changed yet.
   for (const place of Object.values(places)) await (await listen(createServer(), place))[Symbol.asyncDispose]();
-  const { database, keyValue, scheduler, signals, redisState } = stores;
+  const { database, keyValue, scheduler, signals, redis } = stores;
   const keys = await loadNodeKeys({ dataDir: config.dataDir, secret: config.nodeKeys });
   await database.transaction((tx) => claimNode(tx, { origin, keys, now: clock() }));
   const firstPassword = await ensureAdministrator(database, config, clock());
@@ -157,7 +157,7 @@ async function startNode(
     readLanes: () => listLanes(database.db, system),
     heldOctets,
     countUnnumbered: () => countUnnumbered(database.db),
-    ...(redisState === undefined ? {} : { redisReady: () => redisState() !== "unreachable" }),
+    ...(redis === undefined ? {} : { redis }),
   });
   const refreshPeerKeys = createPeerKeyRefresh({ database, fetcher, keyValue, clock });
   const shared = { database, fetcher, keys, origin, clock, wake, numberJournal, refreshPeerKeys };
@@ -187,7 +187,7 @@ async function startNode(
     version,
     eventWatch,
     onInboxAnswer: metrics.countInboxAnswer,
-    ...(redisState === undefined ? {} : { redisState }),
+    ...(redis === undefined ? {} : { redisState: redis.state }),
   };
 
   if (config.role !== "web") {

@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import type { Config } from "./config.ts";
 import type { ConcordatError } from "./errors.ts";
+import { isUuid } from "./protocol/ids.ts";
 import { type Database, openDatabase } from "./storage/database.ts";
 import type { KeyValue } from "./storage/key-value.ts";
 import { openLevelKeyValue } from "./storage/key-value-level.ts";
@@ -20,10 +21,17 @@ export interface Stores extends AsyncDisposable {
   readonly keyValue: KeyValue;
   readonly scheduler: Scheduler;
   readonly signals: Signals;
-  /** How it is with Redis now; absent in a node without one. */
-  readonly redisState?: () => RedisState;
+  /** How it is with Redis; absent in a node without one. */
+  readonly redis?: RedisReading;
   /** Whether this process serves its database alone. */
   readonly alone: boolean;
+}
+
+export interface RedisReading {
+  /** As it is now. */
+  readonly state: () => RedisState;
+  /** How many jobs were found there that are none of the node's. */
+  readonly strangeJobs: () => number;
 }
 
 export interface StoresContext {
@@ -88,13 +96,31 @@ async function openShared(config: Config, url: string, { clock, log, open }: Ope
   const prefix = config.redisPrefix;
   const keyValue = open(createRedisKeyValue(redis, { clock, prefix: `${prefix}key-value:` }));
   const signals = open(createRedisSignals(redis, { prefix: `${prefix}signals:` }));
-  const onError = (error: unknown, lane: string | null) => {
-    // Without a lane it is BullMQ that speaks of its connection, which speaks for itself.
-    if (lane !== null) log.error({ err: error, lane }, "draining a lane failed");
-  };
-  const scheduler = open(createBullmqScheduler(redis, { clock, prefix, onError }));
+  let strange = 0;
+  const scheduler = open(
+    createBullmqScheduler(redis, {
+      clock,
+      prefix,
+      isLane: isUuid,
+      onError: (error, lane) => log.error({ err: error, lane }, "draining a lane failed"),
+      onStuck: ({ paused, error }) =>
+        log.error(
+          { paused, err: error, keys: `${prefix}jobs:*` },
+          "wakes in Redis are not taken: this process looks for what is due. A pause was ended; else delete these keys, which loses nothing",
+        ),
+      onTaken: () => log.info("wakes in Redis are taken again"),
+      onStrangeJob: () => {
+        strange += 1;
+        if (strange === 1) log.warn("a job in Redis is none of the node's; this one and others are counted");
+      },
+    }),
+  );
   const database = await openClaimed(config, { clock, log, open });
-  return { database, keyValue, signals, scheduler, redisState: redis.state, alone: false };
+  const state = () => {
+    const ofRedis = redis.state();
+    return ofRedis !== "unreachable" && scheduler.stuck ? "stuck" : ofRedis;
+  };
+  return { database, keyValue, signals, scheduler, redis: { state, strangeJobs: () => strange }, alone: false };
 }
 
 async function openClaimed(config: Config, { log, open }: Opening): Promise<Database> {

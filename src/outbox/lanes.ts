@@ -157,8 +157,8 @@ async function wakeAgain({ database, wake, clock }: LaneDependencies, peerId: st
   for (const { lane, at } of await nextTimes(database.db, clock(), peerId)) wake(lane, at);
 }
 
-/** Nobody holds a lane that has been due for longer than this: longer than two sweeps, milliseconds. */
-const overdue = 12_000;
+/** What a wake may take to lead to a drain, milliseconds: nobody holds a lane that has been due for longer. */
+const overdue = 1_000;
 
 /** Wakes every lane that has something to send, at its time: after a restart, and now and then, nothing is forgotten. */
 export async function sweepLanes({
@@ -172,7 +172,8 @@ export async function sweepLanes({
   await cutTimesBack(database.db, now, retry.cap);
   await endStrangeLeases(database.db);
   for (const { lane, at } of await nextTimes(database.db, now)) {
-    // Its wakes led to nothing: they are lost, or somebody keeps them from being heard.
+    // Its wakes led to nothing: they are lost, not taken yet, or somebody keeps them from being heard. One too many finds
+    // the lane held.
     if (now.getTime() - at.getTime() > overdue) insist(lane);
     else wake(lane, at);
   }

@@ -36,11 +36,16 @@ export function mintUuid(milliseconds?: number): string {
   return milliseconds === undefined ? uuidv7() : uuidv7({ msecs: milliseconds });
 }
 
+/** Is `text` a UUID of any version, as we write them? */
+export function isUuid(text: string): boolean {
+  return validate(text) && text === text.toLowerCase();
+}
+
 /** The UUID at the end of `<origin>/<path>/<UUID version 7>`, or null when `id` has another form. */
 export function uuidOf(id: string, origin: string, path: ObjectPath): string | null {
   const prefix = `${origin}/${path}/`;
   const uuid = id.slice(prefix.length);
-  return id.startsWith(prefix) && validate(uuid) && version(uuid) === 7 && uuid === uuid.toLowerCase() ? uuid : null;
+  return id.startsWith(prefix) && isUuid(uuid) && version(uuid) === 7 ? uuid : null;
 }
 
 /** When an activity's id was minted, by its UUID version 7; null for an id of another form. */

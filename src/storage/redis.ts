@@ -16,8 +16,8 @@ type ConnectionOptions = Pick<
   "autoResubscribe" | "commandTimeout" | "enableOfflineQueue" | "maxRetriesPerRequest"
 >;
 
-/** `evicts`: it works, and would drop keys of its own accord when it is full. */
-export type RedisState = "ok" | "unreachable" | "evicts";
+/** `stuck`: it works, and wakes lie in it that nobody takes; `evicts`: it would drop keys of its own accord when it is full. */
+export type RedisState = "ok" | "unreachable" | "stuck" | "evicts";
 
 export interface OpenRedis extends AsyncDisposable {
   /** For commands: they fail at once while there is no connection. */
@@ -25,7 +25,7 @@ export interface OpenRedis extends AsyncDisposable {
   /** Whether it takes what is written: not while it is frozen or full, though the connection stands. */
   isReady(): boolean;
   /** The same in a word, and whether it is set up as it must be. */
-  state(): RedisState;
+  state(): Exclude<RedisState, "stuck">;
   /** Another connection of the same settings but these, for what blocks or subscribes; closed with this one, like those made from it. */
   connect(options: ConnectionOptions): Redis;
 }
@@ -137,7 +137,8 @@ async function becomesReady(client: Redis): Promise<boolean> {
 
 /**
  * BullMQ looks for the eviction policy in all that Redis says of itself, and prints its opinion beside the log. Here the
- * policy is asked for by its section, judged, and logged.
+ * policy is asked for by its section, judged, and logged. BullMQ's `skipVersionCheck` is no way to silence it: the server
+ * is taken for the oldest one then, and each wait for a delayed job rounded up to whole seconds.
  */
 function hideEvictionPolicy(client: Redis): void {
   const info = client.info.bind(client) as (...sections: readonly string[]) => Promise<string>;

@@ -1,12 +1,14 @@
 /**
  * The scheduler port on BullMQ: any process wakes a lane, one worker of all drains it. A job names a lane and nothing
- * else; who may drain is decided by the lane's row, so that a job too many, or a forged one, does no harm.
+ * else; who may drain is decided by the lane's row, so that a job too many, or a forged one, does no harm. Where jobs are
+ * not taken, this process drains by itself what it would wake.
  *
  * Times that lie ahead are jobs of their own which, when they are due, ask for a drain now: one job per lane would keep
  * the first time it was given and lose an earlier one.
  */
 import { Queue, Worker } from "bullmq";
 import { within } from "../within.ts";
+import { type QueueWatch, type Standstill, watchJob, watchQueue } from "./queue-watch.ts";
 import type { OpenRedis } from "./redis.ts";
 import type { Scheduler } from "./scheduler.ts";
 import { createTimerScheduler } from "./scheduler-timers.ts";
@@ -15,7 +17,14 @@ export interface BullmqSchedulerOptions {
   readonly clock: () => Date;
   /** What every key in Redis begins with. */
   readonly prefix: string;
-  readonly onError: (error: unknown, lane: string | null) => void;
+  readonly onError: (error: unknown, lane: string) => void;
+  /** Whether a job may name that lane: anybody who reaches Redis writes jobs. */
+  readonly isLane: (name: string) => boolean;
+  /** Told of each job that names no lane. */
+  readonly onStrangeJob: () => void;
+  /** Told once when jobs are not taken any more, and once when they are again, by a process that drains. */
+  readonly onStuck: (why: Standstill) => void;
+  readonly onTaken: () => void;
   /** Drains that run side by side in this process, each of another lane. */
   readonly concurrency?: number;
 }
@@ -36,21 +45,28 @@ interface LaneJob {
   readonly lane: string;
 }
 
-export function createBullmqScheduler(redis: OpenRedis, options: BullmqSchedulerOptions): Scheduler {
-  const { clock, prefix, onError, concurrency = 16 } = options;
-  const report = (error: unknown) => onError(error, null);
-  const queue = new Queue<LaneJob>(queueName, {
+export interface BullmqScheduler extends Scheduler {
+  /** Whether jobs lie in Redis and are not taken, as far as a process that drains can tell. */
+  readonly stuck: boolean;
+}
+
+export function createBullmqScheduler(redis: OpenRedis, options: BullmqSchedulerOptions): BullmqScheduler {
+  const { clock, prefix, onError, isLane, onStrangeJob, onStuck, onTaken, concurrency = 16 } = options;
+  // It speaks of its connection, which speaks for itself, and of a queue that stands still.
+  const note = (error: unknown) => watch?.note(error);
+  const queue = new Queue<LaneJob | null>(queueName, {
     connection: redis.client,
     prefix: `${prefix}jobs`,
     // Never wait for a Redis that is away: a wake is a hint, and somebody's request is behind it.
     skipWaitingForReady: true,
   });
-  queue.on("error", report);
-  /** Drains by itself while Redis is away; in a process that drains nothing, the workers' sweepers find the lane. */
+  queue.on("error", note);
+  /** Drains by itself what Redis does not have drained. */
   const alone = createTimerScheduler({ clock, onError, concurrency });
   const adding = new Set<Promise<unknown>>();
   const draining = new Set<Promise<void>>();
-  let worker: Worker<LaneJob> | undefined;
+  let worker: Worker<LaneJob | null> | undefined;
+  let watch: QueueWatch | undefined;
   let halted = false;
   let closed = false;
 
@@ -64,14 +80,24 @@ export function createBullmqScheduler(redis: OpenRedis, options: BullmqScheduler
     await queue.add("wake", { lane }, { jobId: `${lane}@${due}`, delay: due - clock().getTime() });
   };
 
+  /** In a process that drains nothing, the workers' sweepers find the lane. */
+  const wakeHere = (lane: string, at: Date): void => {
+    if (worker !== undefined) alone.wake(lane, at);
+  };
+
   const wake = (lane: string, at: Date = clock()): void => {
     if (closed) return;
-    if (!redis.isReady()) {
-      alone.wake(lane, at);
+    if (!redis.isReady() || watch?.stuck) {
+      wakeHere(lane, at);
       return;
     }
     const added: Promise<void> = addJob(lane, at.getTime() - clock().getTime())
-      .catch(() => alone.wake(lane, at))
+      .catch((error: unknown) => {
+        note(error);
+        // Of a job that was added by half it would be left, and keep those away that come after.
+        void queue.removeDeduplicationKey(lane).catch(() => {});
+        wakeHere(lane, at);
+      })
       .finally(() => adding.delete(added));
     adding.add(added);
   };
@@ -91,18 +117,23 @@ export function createBullmqScheduler(redis: OpenRedis, options: BullmqScheduler
 
   const halt = async (): Promise<void> => {
     halted = true;
+    watch?.stop();
     void worker?.pause(true).catch(() => {});
     await Promise.all([alone.halt(), ...draining]);
   };
 
   return {
+    get stuck() {
+      return watch?.stuck === true;
+    },
     start(drain) {
       alone.start(drain);
-      worker = new Worker<LaneJob>(
+      worker = new Worker<LaneJob | null>(
         queueName,
         async ({ name, data }) => {
+          if (closed || name === watchJob) return;
           const lane: unknown = data?.lane;
-          if (closed || typeof lane !== "string") return;
+          if (typeof lane !== "string" || !isLane(lane)) return onStrangeJob();
           // Taken in the moment of the halt: another process drains it.
           if (name === "wake" || halted) wake(lane);
           else await runDrain(lane, drain);
@@ -114,6 +145,8 @@ export function createBullmqScheduler(redis: OpenRedis, options: BullmqScheduler
           lockDuration,
           drainDelay,
           stalledInterval,
+          // A limit is none of ours; what somebody took away again counts soon.
+          maximumRateLimitDelay: 1_000,
           // A job whose worker died is taken over however often that happens.
           maxStalledCount: Number.MAX_SAFE_INTEGER,
           runRetryDelay: 1_000,
@@ -122,7 +155,9 @@ export function createBullmqScheduler(redis: OpenRedis, options: BullmqScheduler
           removeOnFail: { count: 0 },
         },
       );
-      worker.on("error", report);
+      worker.on("error", note);
+      const canTell = () => redis.isReady() && draining.size < concurrency;
+      watch = watchQueue(queue, { client: redis.client, canTell, onStuck, onTaken });
     },
     wake,
     insist: (lane) => alone.wake(lane),

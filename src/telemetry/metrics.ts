@@ -28,7 +28,12 @@ export interface MetricsSources {
   /** Octets of bodies whose requests are not answered yet. */
   readonly heldOctets: () => number;
   /** Absent in a node without Redis. */
-  readonly redisReady?: () => boolean;
+  readonly redis?: RedisSource;
+}
+
+interface RedisSource {
+  readonly state: () => "ok" | "unreachable" | "stuck" | "evicts";
+  readonly strangeJobs: () => number;
 }
 
 export interface Metrics {
@@ -42,7 +47,7 @@ export interface Metrics {
 }
 
 export function createMetrics(sources: MetricsSources): Metrics {
-  const { about, redisReady } = sources;
+  const { about, redis } = sources;
   const registry = new Registry();
   const registers = [registry];
   const counter = (name: string, help: string, label: string) =>
@@ -72,7 +77,8 @@ export function createMetrics(sources: MetricsSources): Metrics {
   const ofLanes = [...Object.values(lanes), state, lastError];
   gauge("info", "The program", ["version", "role"]).set(about, 1);
   const held = gauge("request_octets", "Octets of bodies of requests that are not answered yet");
-  const redis = redisReady && gauge("redis_up", "1 when Redis answers");
+
+  if (redis !== undefined) measureRedis(redis, about.role, registers);
 
   const readDatabase = async (): Promise<void> => {
     const [readings, rows] = await Promise.all([sources.readLanes(), sources.countUnnumbered()]);
@@ -95,7 +101,6 @@ export function createMetrics(sources: MetricsSources): Metrics {
     countAttempt: (outcome) => attempts.inc({ outcome }),
     async render() {
       held.set(sources.heldOctets());
-      if (redisReady) redis?.set(redisReady() ? 1 : 0);
       try {
         await readDatabase();
         database.set(1);
@@ -108,6 +113,31 @@ export function createMetrics(sources: MetricsSources): Metrics {
     },
     contentType: registry.contentType,
   };
+}
+
+function measureRedis({ state, strangeJobs }: RedisSource, role: string, registers: Registry[]): void {
+  const flag = (name: string, help: string, read: () => boolean) =>
+    new Gauge({
+      name: `concordat_${name}`,
+      help,
+      registers,
+      collect() {
+        this.set(read() ? 1 : 0);
+      },
+    });
+  flag("redis_up", "1 when Redis answers", () => state() !== "unreachable");
+  // A process that only answers requests does not see what becomes of its wakes.
+  if (role === "web") return;
+  flag("wakes_taken", "1 when wakes that lie in Redis are taken", () => !["unreachable", "stuck"].includes(state()));
+  new Counter({
+    name: "concordat_strange_jobs_total",
+    help: "Jobs in Redis that were none of the node's",
+    registers,
+    collect() {
+      this.reset();
+      this.inc(strangeJobs());
+    },
+  });
 }
 
 /** Answers `GET /metrics`, also with what the process itself uses. */

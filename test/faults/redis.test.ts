@@ -8,7 +8,7 @@ import { createRedisSignals } from "../../src/storage/signals-redis.ts";
 import { freePort } from "../harness/free-port.ts";
 import { startNode, type TestNode } from "../harness/node.ts";
 import { type PrivateServer, startPrivateRedis } from "../harness/private-servers.ts";
-import { quiet } from "../harness/redis-quiet.ts";
+import { heedless, quiet } from "../harness/redis-quiet.ts";
 import { askRedis } from "../harness/redis-wire.ts";
 import type { Json } from "../harness/rest.ts";
 import { freshDatabaseUrl, noPostgres, noRedis } from "../harness/servers.ts";
@@ -98,7 +98,7 @@ test("one that evicts is told by the log alone: BullMQ prints nothing of it besi
     await using scheduler = createBullmqScheduler(connection, {
       clock: () => new Date(),
       prefix: "evicting:",
-      onError() {},
+      ...heedless,
     });
     const drained: string[] = [];
     scheduler.start(async (lane) => void drained.push(lane));

@@ -1,5 +1,6 @@
 // time limit: 180 s
 import { connect } from "node:net";
+import { Queue } from "bullmq";
 import { Redis } from "ioredis";
 import * as assert from "uvu/assert";
 import { type Cluster, type ClusterProcess, startCluster } from "../harness/cluster.ts";
@@ -139,17 +140,61 @@ test("PostgreSQL gone for a moment: 503 or an answer that counts, and everything
   );
 });
 
-test("a job that nobody of the node made does no harm", async () => {
-  const { Queue } = await import("bullmq");
+/** The queue as somebody sees it who reaches Redis. */
+async function openQueue() {
   const { url } = (await redisSettings()) as { url: string };
   const connection = new Redis(url, { maxRetriesPerRequest: null });
   const queue = new Queue("lanes", { connection, prefix: `${cluster.redisPrefix}jobs` });
+  return Object.assign(queue, {
+    async [Symbol.asyncDispose]() {
+      await queue.close();
+      connection.disconnect();
+    },
+  });
+}
+const logged = (text: string) => cluster.log().split(text).length - 1;
+
+test("jobs that nobody of the node made do no harm, and do not fill the log", async () => {
+  await using queue = await openQueue();
+  for (let count = 0; count < 40; count += 1) await queue.add("drain", { lane: `no-lane-${count}` });
   await queue.add("wake", { lane: "no-lane", activity: { type: "Delete" } });
   await queue.add("wake", null);
-  await queue.close();
-  connection.disconnect();
   const sent = [await share(ouest, sud)];
   await untilSeen(sud, sent);
+  await until("all are taken", async () => (await queue.getJobCountByTypes("wait", "active")) === 0);
+  await assertOnce(sent);
+  assert.is(logged("draining a lane failed"), 0);
+  const told = logged("none of the node's");
+  assert.ok(told >= 1 && told <= only("worker").length, `${told}`);
+});
+
+test("while jobs in Redis are not taken it delivers all the same, and its workers say so, once", async () => {
+  await using queue = await openQueue();
+  await queue.setGlobalRateLimit(1, 3_600_000);
+  const sent = [await share(ouest, sud), await share(ouest, sud)];
+  await untilSeen(sud, sent);
+  const states = () => Promise.all(only("worker").map(async (worker) => (await readiness(worker)).body));
+  const stuck = { status: "degraded", redis: "stuck" };
+  await until("they say so", async () => (await states()).every(({ redis }) => redis === "stuck"));
+  assert.equal(await states(), [stuck, stuck]);
+  const began = performance.now();
+  sent.push(await share(ouest, sud));
+  await untilSeen(sud, sent);
+  // A sweep comes by each 5 seconds.
+  assert.ok(performance.now() - began < 11_000);
+  await queue.removeGlobalRateLimit();
+  await queue.removeRateLimitKey();
+  await until("they are taken again", async () => (await states()).every(({ redis }) => redis === "ok"));
+  await assertOnce(sent);
+  assert.equal([logged("wakes in Redis are not taken"), logged("wakes in Redis are taken again")], [2, 2]);
+});
+
+test("a queue that somebody has paused is taken up again", async () => {
+  await using queue = await openQueue();
+  await queue.pause();
+  const sent = [await share(ouest, sud)];
+  await untilSeen(sud, sent);
+  await until("the pause is over", async () => !(await queue.isPaused()));
   await assertOnce(sent);
 });
 
