@@ -1,26 +1,17 @@
 /** A node, wired from its configuration: the only place that knows all parts. */
-import { randomBytes } from "node:crypto";
-import { chmod, readFile, rm } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { join } from "node:path";
 import type { Config } from "./config.ts";
 import { fingerprint } from "./crypto/keys.ts";
-import { ConcordatError } from "./errors.ts";
+import { prepareDataDir } from "./data-directory.ts";
+import { ensureAdministrator } from "./first-password.ts";
 import { createApp, createHealthApp, createHttpServer } from "./http/app.ts";
 import { heldOctets } from "./http/body.ts";
 import { createAddressReader } from "./http/client-address.ts";
 import type { HttpDependencies } from "./http/dependencies.ts";
 import { type ListenPlace, listen, requestGrace } from "./http/listen.ts";
 import { createGuardedFetch, type GuardedFetch } from "./identity/guarded-fetch.ts";
-import {
-  claimNode,
-  exportNodeKeys,
-  loadNodeKeys,
-  makeNodeKeys,
-  type NodeKeys,
-  rotateNodeKeys,
-} from "./identity/node-keys.ts";
+import { claimNode, loadNodeKeys } from "./identity/node-keys.ts";
 import { createGroupCommit } from "./inbox/group-commit.ts";
 import { createLaneRouser, createPeerReader } from "./inbox/peer-reader.ts";
 import { createQuotas } from "./inbox/quotas.ts";
@@ -28,13 +19,6 @@ import { drainLane, type LaneDependencies, sweepLanes } from "./outbox/lanes.ts"
 import { endLeases } from "./outbox/leases.ts";
 import { admitInvited } from "./peering/invitations.ts";
 import { createPeerKeyRefresh } from "./peering/peer-keys.ts";
-import {
-  createFirstAdministrator,
-  firstAdministrator,
-  hasAdministrator,
-  mayCreateFirst,
-  replacePassword,
-} from "./registry/administrators.ts";
 import { system } from "./registry/caller.ts";
 import { createEventWatch } from "./registry/event-watch.ts";
 import { tellExpiringKeys } from "./registry/expiring-keys.ts";
@@ -42,10 +26,6 @@ import { listLanes } from "./registry/peer-views.ts";
 import { dropOld } from "./registry/retention.ts";
 import { countUnnumbered, createSequencer, journalSignal, sequenceJournal } from "./registry/sequencer.ts";
 import { createSoon } from "./soon.ts";
-import { type Database, openDatabase } from "./storage/database.ts";
-import { type Inspection, inspectDatabase } from "./storage/inspect.ts";
-import { makeDirectory } from "./storage/make-directory.ts";
-import { writeWhole } from "./storage/whole-file.ts";
 import { openStores, type Stores } from "./stores.ts";
 import { createLog, type Log } from "./telemetry/log.ts";
 import { createMetrics, createMetricsServer } from "./telemetry/metrics.ts";
@@ -252,63 +232,6 @@ function listenPlaces({ listen, metrics }: Config): {
   };
 }
 
-/** Applies the migrations and closes again; gives the kind of database. */
-export async function migrateStores(config: Config): Promise<Database["kind"]> {
-  await prepareDataDir(config.dataDir);
-  await using database = await openDatabase({ url: config.databaseUrl, dataDir: join(config.dataDir, "database") });
-  return database.kind;
-}
-
-export interface NodeDescription {
-  /** What the administrators of peers compare. */
-  readonly fingerprint: string;
-  readonly ed25519: string;
-  readonly rsa: string;
-  /** The keys as JSON, for `CONCORDAT_NODE_KEYS`. */
-  readonly secret: string;
-}
-
-/** The keys of a node that has been started before. @throws {ConcordatError} `node_missing` where there are none */
-export async function readNode(config: Config): Promise<NodeDescription> {
-  return describeKeys(await loadNodeKeys({ dataDir: config.dataDir, secret: config.nodeKeys, existing: true }));
-}
-
-function describeKeys(keys: NodeKeys): NodeDescription {
-  const { ed25519, rsa } = keys;
-  return {
-    fingerprint: fingerprint(ed25519.publicJwk),
-    ed25519: ed25519.kid,
-    rsa: rsa.kid,
-    secret: exportNodeKeys(keys),
-  };
-}
-
-/** Keys for a node that is yet to be started by several processes; they are kept nowhere else. */
-export async function createKeys(): Promise<NodeDescription> {
-  return describeKeys(await makeNodeKeys());
-}
-
-/** New keys, for which the old ones vouch; they count from the next start. Gives the secret that holds them. */
-export async function rotateKeys(config: Config): Promise<NodeDescription> {
-  const { dataDir, nodeKeys: secret, origin } = config;
-  return describeKeys(await rotateNodeKeys({ dataDir, secret, origin, now: new Date() }));
-}
-
-/** The data directory, for the node's user alone. @throws {ConcordatError} `data_directory_refused` */
-async function prepareDataDir(dataDir: string): Promise<void> {
-  try {
-    await makeDirectory(dataDir);
-    await chmod(dataDir, 0o700);
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    throw new ConcordatError(
-      "data_directory_refused",
-      `The data directory ${dataDir} cannot be made or protected (${code}); set CONCORDAT_DATA_DIR to one that this user owns.`,
-      { cause: error },
-    );
-  }
-}
-
 function createFetch(config: Config, log: Log) {
   if (config.allowPrivateAddresses) {
     log.warn("CONCORDAT_ALLOW_PRIVATE_ADDRESSES is on: peers on private addresses are reached; for development only");
@@ -318,61 +241,6 @@ function createFetch(config: Config, log: Log) {
     allowNetworks: config.allowNetworks,
     ...(config.httpsProxy === undefined ? {} : { proxy: config.httpsProxy }),
   });
-}
-
-const passwordFile = "admin-password";
-const makePassword = () => randomBytes(18).toString("base64url");
-
-/**
- * The administrator of the first start. A generated password stands in a file (0600) before it counts, and until
- * somebody has seen it: whatever happens in between, it can be found. Returns the one that waits there.
- */
-async function ensureAdministrator(database: Database, config: Config, now: Date): Promise<string | null> {
-  const path = join(config.dataDir, passwordFile);
-  if (!(await hasAdministrator(database.db))) {
-    await database.transaction(async (tx) => {
-      if (!(await mayCreateFirst(tx))) return;
-      const password = config.adminPassword ?? makePassword();
-      if (config.adminPassword === undefined) await writeWhole(path, `${password}\n`);
-      await createFirstAdministrator(tx, password, now);
-    });
-  }
-  const waiting = await readFile(path, "utf8").catch(() => null);
-  return waiting?.trim() ?? null;
-}
-
-/** The first password was shown to somebody: it is kept nowhere any more. */
-export async function forgetFirstPassword(config: Config): Promise<void> {
-  await rm(join(config.dataDir, passwordFile), { force: true });
-}
-
-/**
- * Gives an administrator a new password, which is kept nowhere; beside a node that runs on PostgreSQL, or while one with
- * embedded stores is stopped.
- * @throws {ConcordatError} `not_found`, `data_directory_in_use`, `database_missing`, `database_unreachable`,
- *   `schema_differs`
- */
-export async function resetPassword(config: Config, username: string): Promise<{ readonly password: string }> {
-  const password = makePassword();
-  await using database = await openBeside(config);
-  await database.db.transaction((tx) => replacePassword(tx, username, password, new Date()));
-  // It may be the password that waits there to be read, and is none any more.
-  if (username === firstAdministrator) await forgetFirstPassword(config);
-  return { password };
-}
-
-async function openBeside({ databaseUrl: url, dataDir }: Config): Promise<Inspection> {
-  const database = await inspectDatabase({ url, dataDir: join(dataDir, "database") }).catch((error: unknown) => {
-    if (!(error instanceof ConcordatError && error.code === "data_directory_in_use")) throw error;
-    const message = `A process has the embedded database in ${dataDir} open: stop the node, then try again.`;
-    throw new ConcordatError(error.code, message, { cause: error });
-  });
-  if (database.schema === "current") return database;
-  await database[Symbol.asyncDispose]();
-  throw new ConcordatError(
-    "schema_differs",
-    `${database.place} does not have the schema of this program: \`concordat doctor\` says what to do.`,
-  );
 }
 
 /** Runs `work` now and then, until disposed; what runs then is waited for. */

@@ -1,17 +1,16 @@
 /** What runs a node, or works on its stores while it is stopped. */
 import { existsSync } from "node:fs";
 import { type Config, readConfig } from "../config.ts";
+import { forgetFirstPassword } from "../first-password.ts";
 import {
   createKeys,
-  createNode,
-  forgetFirstPassword,
   migrateStores,
-  type Node,
   type NodeDescription,
   readNode,
   resetPassword,
   rotateKeys,
-} from "../node.ts";
+} from "../maintenance.ts";
+import { createNode, type Node } from "../node.ts";
 
 /** What a stop may take, whatever the stores do, milliseconds: who told the node to waits for 10 s, then kills it. */
 const stopWithin = 9_500;

@@ -27,8 +27,11 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   http: [...l2, "outbox", "peering", "inbox"],
   config: l0,
   stores: [...l1, "config"],
+  "data-directory": l1,
+  "first-password": [...l2, "config"],
+  maintenance: [...l2, "config", "data-directory", "first-password"],
   doctor: [...l2, "config"],
-  node: [...l2, "outbox", "peering", "inbox", "http", "config", "stores"],
+  node: [...l2, "outbox", "peering", "inbox", "http", "config", "stores", "data-directory", "first-password"],
   sdk: ["protocol", "crypto"],
   console: ["protocol", "crypto", "sdk"],
   cli: ["protocol", "crypto", "sdk", "config"],
@@ -37,7 +40,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
 
 /** Single files that may import more than their folder: commands on a node's machine, loaded only when they are called. */
 const allowedFiles: Readonly<Record<string, readonly string[]>> = {
-  "cli/serve.ts": ["node"],
+  "cli/serve.ts": ["node", "maintenance", "first-password"],
   "cli/doctor.ts": ["doctor"],
 };
 
