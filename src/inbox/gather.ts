@@ -1,5 +1,6 @@
 /** What is cheaper done together: calls that come while a run is under way wait, and go together in the next one. */
 import { Problem } from "../errors.ts";
+import { limits } from "../protocol/limits.ts";
 import { within } from "../within.ts";
 
 export interface GatherOptions<Item, Result> {
@@ -22,9 +23,6 @@ interface Waiting<Item, Result> {
 /** How long what comes later waits for a run that is slow, before its own begins beside it, milliseconds. */
 const patience = 100;
 
-/** As long as one statement may take: that others were before must not cost a request more than that. */
-const longest = 5_500;
-
 /**
  * A call's run begins after the call, so what it reads is not older than the call.
  * The call throws {Problem} `unavailable` where the bound is reached: refusing costs less than memory without end. So it does
@@ -34,7 +32,7 @@ export function createGathering<Item, Result>({
   run,
   most = 100,
   bound,
-  answerWithin = longest,
+  answerWithin = limits.storeMilliseconds,
 }: GatherOptions<Item, Result>): (item: Item) => Promise<Result> {
   const waiting: Waiting<Item, Result>[] = [];
   let running = false;

@@ -18,6 +18,8 @@ export const limits = {
   bodyMilliseconds: 30_000,
   /** Octets of bodies, whole or not, of all requests to one process that are not answered yet. */
   heldOctets: 64 * 1024 * 1024,
+  /** What a request waits for the stores, or for others before it, until it is answered 503; peers wait 10 s. */
+  storeMilliseconds: 5_500,
   /** Outbound requests: connect, whole, octets of the answer. */
   connectMilliseconds: 5_000,
   requestMilliseconds: 10_000,

@@ -2,6 +2,7 @@
 import { drizzle, type NodePgDatabase } from "drizzle-orm/node-postgres";
 import { migrate } from "drizzle-orm/node-postgres/migrator";
 import pg from "pg";
+import { limits } from "../protocol/limits.ts";
 import { within } from "../within.ts";
 import { migrateSchema } from "./migrate.ts";
 import { connectClient, connectionSettings, endClient, unreachable } from "./postgres-connection.ts";
@@ -33,7 +34,7 @@ export interface OpenPostgres {
  * request much less than the 10 s that peers wait. The server's own limit comes first, so that a slow statement ends
  * there too.
  */
-const answerWithin = 5_500;
+const answerWithin = limits.storeMilliseconds;
 const statementWithin = 5_000;
 /** What statements that run may still take when the pool ends, and servers for their goodbye, milliseconds. */
 const goodbye = 500;

@@ -173,6 +173,44 @@ test("is no refusal of what a peer sends or asks for: 503 in time, and nothing t
   proxy.thaw();
 });
 
+test("keeps no login waiting for those before it, and judges none that nobody waits for any more", async () => {
+  const databaseUrl = (await freshDatabaseUrl()) ?? "";
+  await using proxy = await startTcpProxy(new URL(databaseUrl), 5432);
+  await using node = await startNode({
+    store: "postgres",
+    databaseUrl,
+    environment: { CONCORDAT_DATABASE_URL: proxy.url },
+  });
+  const logIn = async (n: number, signal?: AbortSignal) => {
+    const answer = await fetch(`${node.origin}/api/v1/auth/login`, {
+      method: "POST",
+      body: JSON.stringify({ username: `nobody-${n}`, password: "guessed" }),
+      headers: { "content-type": "application/json" },
+      signal: signal ?? null,
+    });
+    return `${answer.status} ${answer.headers.has("retry-after")}`;
+  };
+  proxy.freeze();
+  const leaving = new AbortController();
+  const left = Array.from({ length: 5 }, (_, n) => logIn(n, leaving.signal).catch(() => "left"));
+  const logins = Array.from({ length: 50 }, (_, n) => logIn(n));
+  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  leaving.abort();
+  const answers = await outcomeInTime(Promise.all(logins));
+  assert.equal(
+    answers,
+    logins.map(() => "503 true"),
+  );
+  await Promise.all(left);
+
+  proxy.thaw();
+  await until("the node is ready", async () => (await fetch(`${node.origin}/ready`)).status === 200);
+  assert.is(await logIn(0), "401 false");
+  // One for the account and one for the address: of this login, and of the one or two that had begun.
+  const failures = (await node.query("select from login_failures")).length / 2;
+  assert.ok(failures <= 3, `${failures} were judged`);
+});
+
 test("holds 64 MiB of bodies that wait for it, refuses what is beyond at once, and takes it after the thaw", async () => {
   const metrics = await freePort();
   const databaseUrl = (await freshDatabaseUrl()) ?? "";

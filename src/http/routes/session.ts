@@ -3,10 +3,14 @@ import { z } from "zod";
 import { Problem } from "../../errors.ts";
 import { deriveSecret } from "../../identity/node-keys.ts";
 import { signAccessToken } from "../../identity/tokens.ts";
+import { limits } from "../../protocol/limits.ts";
 import { endSession, logIn, sessionSeconds } from "../../registry/sessions.ts";
 import { createTurns } from "../../storage/turns.ts";
 import type { HttpDependencies } from "../dependencies.ts";
 import { defineRoute, type Route } from "../route.ts";
+
+/** How many logins from one address wait for each other: a hundred milliseconds each, most of it for the password. */
+const mostFromAddress = 20;
 
 export function sessionRoutes({ database, keys, origin, clock, numberJournal }: HttpDependencies): readonly Route[] {
   const inTurn = createTurns();
@@ -37,13 +41,15 @@ export function sessionRoutes({ database, keys, origin, clock, numberJournal }: 
           })
           .meta({ id: "Login" }),
       },
-      handle: async ({ body, address }) => {
+      handle: async ({ body, address, gone }) => {
         const now = clock();
+        const guess = () => database.transaction((tx) => logIn(tx, body, { address, now, secret }));
         // One guess at a time for an address and for an account: guesses side by side would not count each other.
-        const verdict = await inTurn(`address ${address}`, () =>
-          inTurn(`account ${body.username}`, () =>
-            database.transaction((tx) => logIn(tx, body, { address, secret, now })),
-          ),
+        const verdict = await whileWaitedFor(gone, (over) =>
+          inTurn(`address ${address}`, () => inTurn(`account ${body.username}`, guess, { over }), {
+            over,
+            most: mostFromAddress,
+          }),
         );
         if (!verdict.accepted) throw new Problem("invalid_credentials");
         const { sessionId, subject, profile } = verdict.login;
@@ -68,4 +74,22 @@ export function sessionRoutes({ database, keys, origin, clock, numberJournal }: 
       },
     }),
   ];
+}
+
+/** Gives up when a request has waited long enough, or its caller has gone; what has begun by then ends by itself. */
+async function whileWaitedFor<T>(gone: AbortSignal, work: (over: AbortSignal) => Promise<T>): Promise<T> {
+  const over = new AbortController();
+  const giveUp = () => over.abort(new Problem("unavailable", undefined, { retry_after: 5 }));
+  const given = new Promise<never>((_, refuse) => {
+    over.signal.addEventListener("abort", () => refuse(over.signal.reason));
+  });
+  const timer = setTimeout(giveUp, limits.storeMilliseconds);
+  gone.addEventListener("abort", giveUp);
+  try {
+    if (gone.aborted) giveUp();
+    return await Promise.race([work(over.signal), given]);
+  } finally {
+    clearTimeout(timer);
+    gone.removeEventListener("abort", giveUp);
+  }
 }
