@@ -5,7 +5,7 @@ import { Redis } from "ioredis";
 import * as assert from "uvu/assert";
 import { type Cluster, type ClusterProcess, startCluster } from "../harness/cluster.ts";
 import { openEventStream } from "../harness/event-stream.ts";
-import { makePeers, settle, startNode, type TestNode } from "../harness/node.ts";
+import { findPeer, makePeers, settle, startNode, type TestNode } from "../harness/node.ts";
 import { joinPlatform, sealProject, type TestPlatform, untilKnown } from "../harness/platform.ts";
 import { type Json, logIn } from "../harness/rest.ts";
 import { freshDatabaseUrl, noPostgres, noRedis, redisSettings } from "../harness/servers.ts";
@@ -166,6 +166,20 @@ test("jobs that nobody of the node made do no harm, and do not fill the log", as
   assert.is(logged("draining a lane failed"), 0);
   const told = logged("none of the node's");
   assert.ok(told >= 1 && told <= only("worker").length, `${told}`);
+});
+
+test("a job that stands in the way of a lane's wakes holds it no longer than until the next sweep", async () => {
+  await using queue = await openQueue();
+  const lane = String((await findPeer(cluster, other.origin))?.id);
+  const forged = { delay: 3_600_000, deduplication: { id: lane, keepLastIfActive: true } };
+  await queue.add("drain", { lane }, forged);
+  const began = performance.now();
+  const sent = [await share(ouest, sud)];
+  await untilSeen(sud, sent);
+  // A sweep comes by each 5 seconds.
+  assert.ok(performance.now() - began < 11_000);
+  await queue.removeDeduplicationKey(lane);
+  await assertOnce(sent);
 });
 
 test("while jobs in Redis are not taken it delivers all the same, and its workers say so, once", async () => {
