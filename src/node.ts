@@ -15,20 +15,19 @@ import { claimNode, loadNodeKeys } from "./identity/node-keys.ts";
 import { createGroupCommit } from "./inbox/group-commit.ts";
 import { createLaneRouser, createPeerReader } from "./inbox/peer-reader.ts";
 import { createQuotas } from "./inbox/quotas.ts";
-import { drainLane, type LaneDependencies, sweepLanes } from "./outbox/lanes.ts";
+import { drainLane, type LaneDependencies } from "./outbox/lanes.ts";
 import { endLeases } from "./outbox/leases.ts";
 import { admitInvited } from "./peering/invitations.ts";
 import { createPeerKeyRefresh } from "./peering/peer-keys.ts";
 import { system } from "./registry/caller.ts";
 import { createEventWatch } from "./registry/event-watch.ts";
-import { tellExpiringKeys } from "./registry/expiring-keys.ts";
 import { listLanes } from "./registry/peer-views.ts";
-import { dropOld } from "./registry/retention.ts";
-import { countUnnumbered, createSequencer, journalSignal, sequenceJournal } from "./registry/sequencer.ts";
+import { countUnnumbered, createSequencer, journalSignal } from "./registry/sequencer.ts";
 import { createSoon } from "./soon.ts";
 import { openStores, type Stores } from "./stores.ts";
 import { createLog, type Log } from "./telemetry/log.ts";
 import { createMetrics, createMetricsServer } from "./telemetry/metrics.ts";
+import { startUpkeep } from "./upkeep.ts";
 import { version } from "./version.ts";
 import { within } from "./within.ts";
 
@@ -52,11 +51,6 @@ export interface Node extends AsyncDisposable {
   /** Stops accepting, finishes what runs, closes. */
   close(): Promise<void>;
 }
-
-/** How often the sweeper looks for what nobody woke. */
-const sweepMilliseconds = 5_000;
-/** How often what is old is dropped. */
-const retentionMilliseconds = 3_600_000;
 
 /** From one admission of those who came with an invitation to the next at least. */
 const admissionMilliseconds = 100;
@@ -151,13 +145,14 @@ async function startNode(
   };
   const peering = { ...shared, clockSkewSeconds: config.clockSkewSeconds };
   const eventWatch = work(createEventWatch({ database, signals, clock, onError, lookEvery }));
+  const askAdmission = work(createSoon(() => admitInvited(peering), { interval: admissionMilliseconds, onError }));
   const dependencies: HttpDependencies = {
     ...peering,
     readPeer: createPeerReader(database),
     rouseLane: work(createLaneRouser(database, { wake, onError })),
     chargeQuota: createQuotas(keyValue),
     commitActivity: createGroupCommit(shared),
-    admitInvited: work(createSoon(() => admitInvited(peering), { interval: admissionMilliseconds, onError })),
+    admitInvited: askAdmission,
     keyValue,
     log,
     readAddress: createAddressReader(config.trustProxy),
@@ -170,25 +165,6 @@ async function startNode(
     ...(redis === undefined ? {} : { redisState: redis.state }),
   };
 
-  if (config.role !== "web") {
-    // Alone, whoever held a lane before is gone; beside others a claim runs out by itself.
-    if (stores.alone) await endLeases(database.db);
-    const sweep = async () => {
-      await sweepLanes(lanes);
-      await tellExpiringKeys(database, clock());
-      if ((await sequenceJournal(database)) > 0) signals.send(journalSignal);
-      await admitInvited(peering);
-    };
-    await sweep();
-    work(every(sweepMilliseconds, () => sweep().catch(onError)));
-    work(
-      every(retentionMilliseconds, () =>
-        dropOld(database.db, { now: clock(), days: config.activityRetentionDays, stopping: stopping.signal }).catch(
-          onError,
-        ),
-      ),
-    );
-  }
   const app = config.role === "worker" ? createHealthApp(dependencies) : createApp(dependencies);
   const http = createHttpServer(app);
   const listener = await listen(http.server, places.node);
@@ -205,7 +181,13 @@ async function startNode(
       await scheduler.halt();
     },
   });
-  if (config.role !== "web") scheduler.start((lane) => drainLane(lanes, lane));
+  if (config.role !== "web") {
+    // Alone, whoever held a lane before is gone; beside others a claim runs out by itself.
+    if (stores.alone) await endLeases(database.db);
+    scheduler.start((lane) => drainLane(lanes, lane));
+    const retentionDays = config.activityRetentionDays;
+    work(startUpkeep({ ...lanes, admitInvited: askAdmission, onNumbered, retentionDays, onError }));
+  }
 
   const { address } = listener;
   const ownFingerprint = fingerprint(keys.ed25519.publicJwk);
@@ -241,21 +223,4 @@ function createFetch(config: Config, log: Log) {
     allowNetworks: config.allowNetworks,
     ...(config.httpsProxy === undefined ? {} : { proxy: config.httpsProxy }),
   });
-}
-
-/** Runs `work` now and then, until disposed; what runs then is waited for. */
-function every(milliseconds: number, work: () => Promise<unknown>): AsyncDisposable {
-  let running: Promise<unknown> | undefined;
-  const timer = setInterval(() => {
-    // One that takes longer than the interval is not followed by all that it has missed.
-    running ??= work().finally(() => {
-      running = undefined;
-    });
-  }, milliseconds);
-  return {
-    async [Symbol.asyncDispose]() {
-      clearInterval(timer);
-      await running;
-    },
-  };
 }

@@ -18,33 +18,39 @@ export function nextWarning(endsAt: Date, now: Date): Date | null {
   return times.find((time) => time > now) ?? null;
 }
 
-/** Tells of the keys whose time for it has come, once each, however many of their times have passed; gives how many. */
-export async function tellExpiringKeys(database: Database, now: Date): Promise<number> {
-  let told = 0;
-  for (;;) {
-    const keys = await database.transaction((tx) => tellBatch(tx, now));
-    told += keys;
-    if (keys < batch) return told;
-  }
+/** Tells of the keys whose time for it has come, once each, however many of their times have passed. */
+export async function tellExpiringKeys(database: Database, now: Date): Promise<void> {
+  let looked: number;
+  do {
+    looked = await database.transaction((tx) => tellBatch(tx, now));
+  } while (looked === batch);
 }
 
+/** Gives how many keys it has looked at. */
 async function tellBatch(tx: Tx, now: Date): Promise<number> {
+  // By a clock that is ahead they would be told of too early, and not again.
+  const today = longSince(now, 0);
   const keys = await tx
-    .select({ id: accessKeys.id, prefix: accessKeys.prefix, endsAt: accessKeys.endsAt, platform: platforms.uri })
+    .select({
+      id: accessKeys.id,
+      prefix: accessKeys.prefix,
+      endsAt: accessKeys.endsAt,
+      platform: platforms.uri,
+      today: today.mapWith(accessKeys.endsAt),
+    })
     .from(accessKeys)
     .innerJoin(platforms, eq(platforms.id, accessKeys.platformId))
-    // By a clock that is ahead it would be told too early, and not again.
-    .where(and(isNull(accessKeys.archivedAt), lte(accessKeys.warnAt, longSince(now, 0))))
+    .where(and(isNull(accessKeys.archivedAt), lte(accessKeys.warnAt, today)))
     .orderBy(asc(accessKeys.warnAt))
     .limit(batch)
     .for("update", { of: accessKeys, skipLocked: true });
-  for (const { id, endsAt } of keys) {
+  for (const { id, endsAt, today } of keys) {
     await tx
       .update(accessKeys)
-      .set({ warnAt: nextWarning(endsAt, now) })
+      .set({ warnAt: nextWarning(endsAt, today) })
       .where(eq(accessKeys.id, id));
   }
-  const living = keys.filter(({ endsAt }) => endsAt > now);
+  const living = keys.filter(({ endsAt, today }) => endsAt > today);
   const entries = living.map(({ id, prefix, endsAt, platform }) => ({
     at: now,
     actor: "node",

@@ -28,8 +28,16 @@ export async function recordInvitation(
 
 const isGood = (now: Date) => and(isNull(invitations.usedAt), gt(invitations.expiresAt, now));
 
+/** A peer that waits with an invitation. */
+export interface Invited {
+  readonly peerId: string;
+  readonly origin: string;
+  readonly invitationId: string;
+  readonly tokenHash: string;
+}
+
 /** Peers that wait with a token that is good and meant for them. */
-export async function listInvited(tx: Tx, now: Date) {
+export async function listInvited(tx: Tx, now: Date): Promise<Invited[]> {
   return await tx
     .selectDistinct({
       peerId: peers.id,

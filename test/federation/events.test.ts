@@ -276,7 +276,7 @@ function sendHead(
 
 test("an access key that is about to end is an event to its platform and the administrators", async () => {
   const { last_id: last } = await poll(other, "wait=0");
-  const dayAhead = new Date(Date.now() + 86_400_000 + 500);
+  const dayAhead = new Date(Date.now() + 86_400_000 + 5_000);
   const key = { platform_id: other.id, label: "short", end_datetime: dayAhead.toISOString() };
   const { id } = await lyon.admin.ok("POST", "/platforms/access-keys", key);
   const expiring = ({ type, object }: Json) => type === "access_key.expiring" && object === id;

@@ -1,5 +1,6 @@
 // time limit: 120 s
 import { generateKeyPairSync } from "node:crypto";
+import { createServer, type Socket } from "node:net";
 import * as assert from "uvu/assert";
 import { parseInvitation } from "../../src/crypto/invitation.ts";
 import type { Knobs } from "../harness/draft-cavage.ts";
@@ -144,5 +145,49 @@ test("an invited node that cannot be reached now is admitted when the administra
   const { id } = (await findPeer(west, away.origin)) as Json;
   assert.is((await west.admin.ok("POST", `/peers/${String(id)}/open`, {})).signature_verified, true);
 });
+
+test("an invited node that says nothing keeps no start waiting, and no other invited node", async () => {
+  await using away = await startPeer();
+  await using beside = await startPeer();
+  for (const peer of [away, beside]) {
+    const token = tokenOf(await invite());
+    const activity = peer.activity({ type: "Follow", object: `${west.origin}/actor`, "hf:invitation": token });
+    await peer.close();
+    assert.is((await peer.post(west.origin, activity, addressed())).status, 202);
+  }
+  await west.stop();
+  await using silent = await startSilent(new URL(away.origin));
+  await beside.listen();
+  await west.start();
+  await until("the other one is a peer", async () => (await stateOf(beside)) === "approved");
+  await until("the silent one is asked", () => silent.asked > 0);
+  assert.is(silent.givenUp, 0, "nobody has waited until it was given up");
+});
+
+/** Takes connections and says nothing. */
+async function startSilent({ hostname, port }: URL) {
+  const sockets: Socket[] = [];
+  let givenUp = 0;
+  const server = createServer((socket) => {
+    sockets.push(socket);
+    socket.on("error", () => {});
+    socket.resume().on("end", () => {
+      givenUp += 1;
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(Number(port), hostname, resolve));
+  return {
+    get asked() {
+      return sockets.length;
+    },
+    get givenUp() {
+      return givenUp;
+    },
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
 
 test.run();

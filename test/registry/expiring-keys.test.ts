@@ -9,7 +9,7 @@ import { tellExpiringKeys } from "../../src/registry/expiring-keys.ts";
 import { administrators } from "../../src/registry/journal.ts";
 import { createPlatform } from "../../src/registry/platforms.ts";
 import { type Database, openDatabase } from "../../src/storage/database.ts";
-import { journal } from "../../src/storage/schema.ts";
+import { accessKeys, journal } from "../../src/storage/schema.ts";
 import { suite } from "../harness/suite.ts";
 
 /** Access keys that end are told of 30, 7 and 1 days before, once each; the database's clock is the true one here. */
@@ -75,10 +75,14 @@ test("nothing is told of a key that is new, archived, over, or has been given mo
   for (const { id } of [fresh, archived, over, extended]) assert.equal(await warningsOf(id), []);
 });
 
-test("a process whose clock is ahead tells nothing early", async () => {
-  const key = await issue(ahead(50), now);
-  await tell(ahead(49.5));
-  assert.equal(await warningsOf(key.id), []);
+test("a process whose clock is ahead tells nothing early, and takes no warning away", async () => {
+  const early = await issue(ahead(50), now);
+  const due = await issue(ahead(29.99), ago(30));
+  await tell(ahead(40));
+  assert.equal(await warningsOf(early.id), []);
+  assert.is((await warningsOf(due.id)).length, 1, "it is due by the right clock as well");
+  const [row] = await database.db.select().from(accessKeys).where(eq(accessKeys.id, due.id));
+  assert.equal(row?.warnAt, new Date(Date.parse(due.end_datetime) - 7 * days), "and will be again in time");
 });
 
 test.run();
