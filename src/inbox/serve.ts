@@ -17,7 +17,8 @@ export interface ServeDependencies extends VerifyDependencies {
   readonly database: Database;
 }
 
-export interface ReadRequest extends HttpRequest {
+/** A GET of an object or an activity. */
+interface ObjectRequest extends HttpRequest {
   readonly address: string;
   readonly arrivedAt: Date;
 }
@@ -25,7 +26,7 @@ export interface ReadRequest extends HttpRequest {
 /** The object or activity of that URI, for the signer. @throws {Problem} `not_found` */
 export async function serveObject(
   dependencies: ServeDependencies,
-  request: ReadRequest,
+  request: ObjectRequest,
   uri: string,
 ): Promise<JsonObject> {
   try {
@@ -44,7 +45,7 @@ export async function serveObject(
   }
 }
 
-async function verifyReader(dependencies: VerifyDependencies, request: ReadRequest): Promise<PeerRow> {
+async function verifyReader(dependencies: VerifyDependencies, request: ObjectRequest): Promise<PeerRow> {
   const signature = parseSignature(request);
   requireHost(request, dependencies.origin);
   const { peer } = await identifyInstance(dependencies, request, signature);
@@ -53,7 +54,7 @@ async function verifyReader(dependencies: VerifyDependencies, request: ReadReque
 
 async function journalRefusal(
   { database, readPeer }: ServeDependencies,
-  request: ReadRequest,
+  request: ObjectRequest,
   object: string,
   problem: Problem,
 ): Promise<void> {

@@ -1,8 +1,8 @@
 /** The key-value port on `level`, for one process. */
 import { dirname } from "node:path";
+import { createTurns } from "../turns.ts";
 import type { KeyValue } from "./key-value.ts";
 import { openLevel } from "./level-lock.ts";
-import { createTurns } from "./turns.ts";
 
 /** What is stored: the value and when it ends (milliseconds since 1970), null for never. */
 interface Entry {

@@ -5,7 +5,7 @@ import { deriveSecret } from "../../identity/node-keys.ts";
 import { signAccessToken } from "../../identity/tokens.ts";
 import { limits } from "../../protocol/limits.ts";
 import { endSession, logIn, sessionSeconds } from "../../registry/sessions.ts";
-import { createTurns } from "../../storage/turns.ts";
+import { createTurns } from "../../turns.ts";
 import type { HttpDependencies } from "../dependencies.ts";
 import { defineRoute, type Route } from "../route.ts";
 

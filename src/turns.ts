@@ -1,4 +1,4 @@
-import { Problem } from "../errors.ts";
+import { Problem } from "./errors.ts";
 
 export interface Turn {
   /** How many of one key may wait or run. */

@@ -1,7 +1,7 @@
 import * as assert from "uvu/assert";
-import { Problem } from "../../src/errors.ts";
-import { createTurns } from "../../src/storage/turns.ts";
-import { suite } from "../harness/suite.ts";
+import { Problem } from "../src/errors.ts";
+import { createTurns } from "../src/turns.ts";
+import { suite } from "./harness/suite.ts";
 
 const test = suite("turns");
 
