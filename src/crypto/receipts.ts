@@ -7,7 +7,7 @@ import { instantSchema } from "../protocol/values.ts";
 import { isHeaderOf, isSignedBy, parseCompactJws, type SigningKey, signCompact } from "./jws.ts";
 import { type PublicJwk, thumbprint } from "./keys.ts";
 
-export const receiptEffects = ["applied", "stale", "stored", "unhandled"] as const;
+const receiptEffects = ["applied", "stale", "stored", "unhandled"] as const;
 export type ReceiptEffect = (typeof receiptEffects)[number];
 
 /** The payload of a receipt: origins without final slash, `received` an instant. */

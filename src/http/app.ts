@@ -25,7 +25,7 @@ import { registryRoutes } from "./routes/registry.ts";
 import { sessionRoutes } from "./routes/session.ts";
 
 /** A path with a fixed last part stands before the one with a parameter there: the first that fits answers. */
-export function listRoutes(dependencies: HttpDependencies): readonly Route[] {
+function listRoutes(dependencies: HttpDependencies): readonly Route[] {
   return [
     ...sessionRoutes(dependencies),
     ...accessKeyRoutes(dependencies),

@@ -1,5 +1,5 @@
 /** A platform's own inbox: the activities that were accepted for it. */
-import { and, count, isNotNull, sql } from "drizzle-orm";
+import { and, arrayContains, count, isNotNull, sql } from "drizzle-orm";
 import type { ActivityPage } from "../outbox/collection.ts";
 import type { JsonObject } from "../protocol/objects.ts";
 import type { PlatformCaller } from "../registry/caller.ts";
@@ -15,10 +15,7 @@ export async function listInbox(tx: Tx, caller: PlatformCaller, request: PageReq
     "-received_at",
     { column: sql`${receivedActivities.id}`, type: "text" },
   );
-  const own = and(
-    sql`${receivedActivities.recipients} @> array[${caller.uri}]::text[]`,
-    isNotNull(receivedActivities.body),
-  );
+  const own = and(arrayContains(receivedActivities.recipients, [caller.uri]), isNotNull(receivedActivities.body));
   const rows = await tx
     .select({ body: receivedActivities.body, key: receivedActivities.id, position: page.position })
     .from(receivedActivities)

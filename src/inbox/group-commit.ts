@@ -7,6 +7,7 @@ import { signReceipt } from "../crypto/receipts.ts";
 import { Problem } from "../errors.ts";
 import type { NodeKeys } from "../identity/node-keys.ts";
 import type { OutboxDependencies } from "../outbox/commit.ts";
+import { limits } from "../protocol/limits.ts";
 import { recordEffects } from "../registry/journal.ts";
 import { isLostRace, isUnavailable, isUniqueViolation, type Tx } from "../storage/database.ts";
 import { insertRows } from "../storage/insert-rows.ts";
@@ -34,15 +35,14 @@ export type CommitActivity = (incoming: Incoming) => Promise<string>;
 
 /** How many share a transaction: few enough that what one of them locks is free again soon. */
 const mostTogether = 64;
-/** What may wait to be stored: octets, with what an activity costs besides its text. */
-const mostWaiting = 64 * 1024 * 1024;
+/** What an activity that waits to be stored costs besides its text, octets. */
 const costOfOne = 16 * 1024;
 
 export function createGroupCommit(dependencies: GroupCommitDependencies): CommitActivity {
   return createGathering<Incoming, string>({
     run: (group) => commitGroup(dependencies, group),
     most: mostTogether,
-    bound: { weighs: ({ octets }) => octets + costOfOne, greatest: mostWaiting },
+    bound: { weighs: ({ octets }) => octets + costOfOne, greatest: limits.heldOctets },
   });
 }
 

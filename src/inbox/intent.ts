@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { Problem } from "../errors.ts";
 import { type Activity, protocolVersion } from "../protocol/activities.ts";
+import { limits } from "../protocol/limits.ts";
 import {
   idOf,
   isJsonObject,
@@ -129,7 +130,7 @@ function readDirectory(activity: Activity): Intent {
 /** Items of `hf:bundles`; each is judged by itself when it is stored. */
 function readBundles(activity: Activity): readonly unknown[] {
   const bundles = activity.whole["hf:bundles"] ?? [];
-  if (!Array.isArray(bundles) || bundles.length > 1000 || !bundles.every(isJsonObject)) {
+  if (!Array.isArray(bundles) || bundles.length > limits.bundles || !bundles.every(isJsonObject)) {
     throw new Problem("malformed_activity", "hf:bundles is a list of objects.");
   }
   return bundles;

@@ -8,6 +8,8 @@ export const limits = {
   batchOctets: 4 * 1024 * 1024,
   batchActivities: 100,
   recipients: 1000,
+  /** Items of one activity's `hf:bundles` that are read, and bundles in all of them that are judged. */
+  bundles: 1000,
   jsonDepth: 32,
   idCharacters: 2048,
   /** Greatest `hf:revision` and `hf:seq`. */
@@ -16,7 +18,7 @@ export const limits = {
   clockSkew: 300,
   headerMilliseconds: 10_000,
   bodyMilliseconds: 30_000,
-  /** Octets of bodies, whole or not, of all requests to one process that are not answered yet. */
+  /** Octets of bodies, whole or not, of all requests to one process that are not answered yet; what waits there to be stored. */
   heldOctets: 64 * 1024 * 1024,
   /** What a request waits for the stores, or for others before it, until it is answered 503; peers wait 10 s. */
   storeMilliseconds: 5_500,

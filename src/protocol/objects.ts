@@ -65,9 +65,9 @@ export const frameworkItemSchema = z
     path: ["validUntil"],
   });
 
-export const grantModes = ["readonly", "editable"] as const;
+const grantModes = ["readonly", "editable"] as const;
 
-export const grantSchema = z
+const grantSchema = z
   .strictObject({
     platform: idSchema,
     mode: z.enum(grantModes),

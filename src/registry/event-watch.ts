@@ -6,6 +6,7 @@ import { Problem } from "../errors.ts";
 import { createSoon } from "../soon.ts";
 import type { Database } from "../storage/database.ts";
 import type { Signals } from "../storage/signals.ts";
+import { longestDelay } from "../within.ts";
 import type { AdministratorCaller, PlatformCaller } from "./caller.ts";
 import { audienceOf, listAudiences, readHead } from "./events.ts";
 import { journalSignal } from "./sequencer.ts";
@@ -67,8 +68,6 @@ const coalesceMilliseconds = 5;
 /** A process that cannot signal writes all the same, milliseconds. */
 const usualLook = 5_000;
 const rowsAtOnce = 1_000;
-/** Node fires timers beyond this (2^31 − 1 ms) at once. */
-const longestDelay = 2_147_483_647;
 
 export function createEventWatch({
   database,

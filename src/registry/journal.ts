@@ -5,6 +5,7 @@
  */
 import { createHash, randomBytes } from "node:crypto";
 import { and, asc, desc, isNotNull, lt, sql } from "drizzle-orm";
+import type { BundleItemReason } from "../crypto/bundle-items.ts";
 import type { ProblemCode } from "../errors.ts";
 import { canonicalJson } from "../protocol/canonical-json.ts";
 import type { Database, Tx } from "../storage/database.ts";
@@ -80,8 +81,11 @@ export async function recordEffects(tx: Tx, ...entries: readonly JournalEntry[])
   );
 }
 
+/** Of a request, or of key bundles that came with one that was accepted. */
+export type RefusalCode = ProblemCode | BundleItemReason | "bundles_too_many";
+
 /** Records one refusal. */
-export async function recordRefusal(tx: Tx, code: ProblemCode | string, entry: JournalEntry): Promise<void> {
+export async function recordRefusal(tx: Tx, code: RefusalCode, entry: JournalEntry): Promise<void> {
   await insertRows(tx, journal, [rowOf(entry, "refused", code)]);
 }
 

@@ -9,12 +9,13 @@ import { fingerprintOfThumbprint } from "../crypto/keys.ts";
 import { judgeMembership } from "../crypto/membership.ts";
 import { Problem } from "../errors.ts";
 import { isCanonicalId, originOf } from "../protocol/ids.ts";
+import { limits } from "../protocol/limits.ts";
 import { isJsonObject, type JsonObject } from "../protocol/objects.ts";
 import type { Tx } from "../storage/database.ts";
 import { preparedOnce } from "../storage/prepared.ts";
 import { accessRows, keyBundles, peers, platforms } from "../storage/schema.ts";
 import { type Caller, nameCaller, type PlatformCaller } from "./caller.ts";
-import { administrators, recordEffects, recordRefusal } from "./journal.ts";
+import { administrators, type RefusalCode, recordEffects, recordRefusal } from "./journal.ts";
 import { peeredStates } from "./peer-states.ts";
 import { remotePlatform } from "./remote-platforms.ts";
 
@@ -24,11 +25,11 @@ export type KeyBundleRow = typeof keyBundles.$inferSelect;
 export const fingerprintOfKid = fingerprintOfThumbprint;
 
 /**
- * How many bundles of one item, and of all items of one activity, are judged. Items carry the newest and what changed
- * the identity: a hundred is fifty such changes, a thousand is what fits into the largest activity beside its grantees.
+ * How many bundles of one item are judged; of all items of one activity it is `limits.bundles`. Items carry the newest
+ * and what changed the identity: a hundred is fifty such changes, a thousand is what fits into the largest activity
+ * beside its grantees.
  */
 const bundlesPerItem = 100;
-const bundlesPerActivity = 1000;
 /** Refused items of one activity that are looked at. */
 const refusalsPerActivity = 20;
 
@@ -271,7 +272,7 @@ export async function storeBundleItems(
     if (origin === home || (origin !== sender && (await isPeer(tx, origin)))) continue;
     const bundles = (item as JsonObject).bundles;
     const offered = Array.isArray(bundles) ? (bundles as unknown[]) : [];
-    if (offered.length > Math.min(bundlesPerItem, bundlesPerActivity - judged)) {
+    if (offered.length > Math.min(bundlesPerItem, limits.bundles - judged)) {
       await refuseItem(tx, actor, "bundles_too_many", now);
       refused += 1;
       continue;
@@ -299,7 +300,7 @@ async function isPeer(tx: Tx, origin: string): Promise<boolean> {
   return row !== undefined;
 }
 
-async function refuseItem(tx: Tx, actor: string, reason: string, now: Date): Promise<void> {
+async function refuseItem(tx: Tx, actor: string, reason: RefusalCode, now: Date): Promise<void> {
   await recordRefusal(tx, reason, { at: now, actor, action: "bundle.refused", audience: [administrators] });
 }
 

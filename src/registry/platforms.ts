@@ -41,7 +41,7 @@ export interface Recipient {
 }
 
 /** A slug of a name: `CHU de Rennes` → `chu-de-rennes`. */
-export function handleFromName(name: string): string {
+function handleFromName(name: string): string {
   return name
     .normalize("NFKD")
     .toLowerCase()

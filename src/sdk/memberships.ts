@@ -12,7 +12,7 @@ import type { Membership, OwnKey, VaultState } from "./vault.ts";
 
 const secondsPerDay = 86_400;
 /** How long bundles and memberships hold that this client makes. */
-export const lifetimeSeconds = 365 * secondsPerDay;
+const lifetimeSeconds = 365 * secondsPerDay;
 
 export interface Joined {
   readonly origin: string;

@@ -25,7 +25,7 @@ export class VaultError extends ConcordatError {
 }
 
 /** Rounds of PBKDF2-HMAC-SHA-256 for new vaults (OWASP 2023); the count in a vault's header is the one that holds. */
-export const passphraseIterations = 600_000;
+const passphraseIterations = 600_000;
 
 /** The only record in clear: how the passphrase becomes a key, and the data key that this key wraps. */
 export interface VaultHeader {

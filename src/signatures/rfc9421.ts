@@ -89,7 +89,7 @@ function readSeconds(value: BareItem | undefined): number | null {
 }
 
 /** Gives the signature base (section 2.5) at an origin; null when a component has parameters or is not in the request. */
-export function prepareSignatureBase(request: HttpRequest, list: InnerList): ((origin: string) => string) | null {
+function prepareSignatureBase(request: HttpRequest, list: InnerList): ((origin: string) => string) | null {
   const lines: ((origin: string) => string)[] = [];
   for (const item of list[0]) {
     const value = item[1].size === 0 ? prepareComponent(request, String(item[0])) : null;

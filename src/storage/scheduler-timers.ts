@@ -1,4 +1,5 @@
 /** The scheduler port on the timers of this process. */
+import { longestDelay } from "../within.ts";
 import type { Scheduler } from "./scheduler.ts";
 
 export interface TimerSchedulerOptions {
@@ -16,9 +17,6 @@ interface Lane {
   timer: NodeJS.Timeout | undefined;
   running: boolean;
 }
-
-/** Node fires timers beyond this (2^31 − 1 ms) at once. */
-const longestDelay = 2_147_483_647;
 
 export function createTimerScheduler({ clock, onError, concurrency = 16 }: TimerSchedulerOptions): Scheduler {
   const lanes = new Map<string, Lane>();
