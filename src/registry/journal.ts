@@ -11,6 +11,7 @@ import { canonicalJson } from "../protocol/canonical-json.ts";
 import type { Database, Tx } from "../storage/database.ts";
 import { insertRows } from "../storage/insert-rows.ts";
 import { journal } from "../storage/schema.ts";
+import { type Caller, requirePermission } from "./caller.ts";
 import { chainHash, sequenceJournal } from "./sequencer.ts";
 
 /** Whose event a row is besides the platforms named in it. */
@@ -115,11 +116,13 @@ export interface AuditEntry {
   readonly hash: string;
 }
 
-/** The audit, newest first. The route asks for `read_audit`; whoever reads sees all that was committed before. */
+/** The audit, newest first; whoever reads sees all that was committed before. @throws {Problem} `right_missing` */
 export async function listAudit(
   database: Database,
+  caller: Caller,
   page: { readonly limit: number; readonly before?: number | undefined },
 ): Promise<readonly AuditEntry[]> {
+  requirePermission(caller, "read_audit");
   await sequenceJournal(database);
   const rows = await database.db
     .select()
@@ -149,8 +152,9 @@ export type AuditVerdict =
 
 const verificationBatch = 500;
 
-/** Recomputes the whole chain: each number, each link, and each content whose salt is still there. */
-export async function verifyJournal(database: Database): Promise<AuditVerdict> {
+/** Recomputes the whole chain: each number, each link, and each content whose salt is still there. @throws {Problem} `right_missing` */
+export async function verifyJournal(database: Database, caller: Caller): Promise<AuditVerdict> {
+  requirePermission(caller, "read_audit");
   await sequenceJournal(database);
   let seq = 0;
   let prev = "";

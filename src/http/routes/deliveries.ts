@@ -92,8 +92,8 @@ export function deliveryRoutes(dependencies: HttpDependencies): readonly Route[]
         cursor: z.coerce.number().int().min(1).optional(),
       }),
       answer: { status: 200, schema: listOf(auditEntrySchema) },
-      handle: async ({ query }) => {
-        const items = await listAudit(database, { limit: query.limit, before: query.cursor });
+      handle: async ({ caller, query }) => {
+        const items = await listAudit(database, caller, { limit: query.limit, before: query.cursor });
         const last = items.length === query.limit ? items.at(-1) : undefined;
         return { status: 200, body: { items, next_cursor: last && last.seq > 1 ? String(last.seq) : null } };
       },
@@ -114,7 +114,7 @@ export function deliveryRoutes(dependencies: HttpDependencies): readonly Route[]
           reason: z.string().optional(),
         }),
       },
-      handle: async () => ({ status: 200, body: await verifyJournal(database) }),
+      handle: async ({ caller }) => ({ status: 200, body: await verifyJournal(database, caller) }),
     }),
   ];
 }
