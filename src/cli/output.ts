@@ -125,6 +125,11 @@ export function printable(value: unknown): string {
   );
 }
 
+/** Printable text without line breaks. */
+export function oneLine(value: unknown): string {
+  return printable(value).replace(/\s*\n\s*/g, " ");
+}
+
 /** An origin as people say it in a table: its host. */
 export function hostOf(origin: unknown): string {
   const text = String(origin);
@@ -134,7 +139,6 @@ export function hostOf(origin: unknown): string {
 const shortest = 6;
 
 function formatTable<T>(rows: readonly T[], columns: readonly Column<T>[], terminal: Terminal): string {
-  const oneLine = (value: unknown) => printable(value).replace(/\s*\n\s*/g, " ");
   const cells = rows.map((row) => columns.map((column) => oneLine(column.value(row))));
   const titles = columns.map((column) => column.title);
   if (terminal.columns === undefined) {

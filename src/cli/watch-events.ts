@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import type { InstanceEvent, WatchOptions, WatchState } from "../sdk/events.ts";
 import { parseCount, parseEventId, parseWords } from "./arguments.ts";
-import { hostOf, type Output } from "./output.ts";
+import { hostOf, type Output, oneLine } from "./output.ts";
 
 export interface WatchArguments extends Pick<WatchOptions, "after" | "types"> {
   readonly count?: number;
@@ -32,7 +32,7 @@ export async function printEvents(
   let printed = 0;
   try {
     for await (const event of watch({ after, types, signal: ending.signal, onState: (state) => tell(output, state) })) {
-      output.done(event, describe(event));
+      output.done(event, oneLine(describe(event)));
       printed += 1;
       if (printed >= count) break;
     }
@@ -47,11 +47,16 @@ function tell(output: Output, state: WatchState): void {
 }
 
 function describe(event: InstanceEvent & { readonly instance?: string }): string {
-  const { instance, id, type, at, object, revision, actor } = event;
+  const { instance, id, type, at, object, revision, actor, data } = event;
   const more = [
     ...(instance === undefined ? [] : [`at ${hostOf(instance)}`]),
     ...(revision === undefined ? [] : [`revision ${revision}`]),
     ...(actor === undefined ? [] : [`by ${actor}`]),
+    ...Object.entries(data ?? {}).flatMap(([name, value]) => {
+      // Structures are for scripts.
+      const isPlain = value !== null && typeof value !== "object";
+      return isPlain ? [`${name.replaceAll("_", " ")} ${value}`] : [];
+    }),
   ];
   return [at, `#${id}`, type, object ?? "", more.join(", ")].filter((part) => part !== "").join("  ");
 }

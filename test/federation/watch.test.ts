@@ -149,6 +149,13 @@ test("the commands print a line for each event, and end after as many as were as
   assert.match(shown.out, new RegExp(`^\\S+Z  #${event.id}  ${event.type.replace(".", "\\.")}  `));
   assert.match(shown.err, /^Watching http/);
 
+  const dayAhead = new Date(Date.now() + 86_400_000 + 5_000).toISOString();
+  const short = { platform_id: platform.id, label: "short", end_datetime: dayAhead };
+  const { prefix } = await node.admin.ok("POST", "/platforms/access-keys", short);
+  const expiring = await command("hcl", "watch", "--after", "0", "--types", "access_key.expiring", "--count", "1");
+  for (const told of [`platform ${String(platform.uri)}`, `key ${String(prefix)}`, `end datetime ${dayAhead}`])
+    assert.match(expiring.out, told);
+
   await command("admin", "admin", "login", node.origin);
   const administrators = await command("admin", "admin", "watch", "--after", "0", "--count", "2", "--json");
   assert.is(administrators.out.trimEnd().split("\n").length, 2, administrators.err);
