@@ -166,10 +166,9 @@ export async function sweepLanes({
   wake,
   insist,
   clock,
-  retry,
-}: Pick<LaneDependencies, "database" | "wake" | "insist" | "clock" | "retry">): Promise<void> {
+}: Pick<LaneDependencies, "database" | "wake" | "insist" | "clock">): Promise<void> {
   const now = clock();
-  await cutTimesBack(database.db, now, retry.cap);
+  await cutTimesBack(database.db, now);
   await endStrangeLeases(database.db);
   for (const { lane, at } of await nextTimes(database.db, now)) {
     // Its wakes led to nothing: they are lost, not taken yet, or somebody keeps them from being heard. One too many finds
@@ -184,13 +183,13 @@ const difference = 60_000;
 
 /**
  * Times that were written while the clock was ahead are cut back to now: those beyond what any peer may ask for, and
- * those beyond our own back-off whose failure lies ahead as well.
+ * those whose failure lies ahead as well.
  */
-async function cutTimesBack(tx: Tx, now: Date, ownWait: number): Promise<void> {
+async function cutTimesBack(tx: Tx, now: Date): Promise<void> {
   const later = (milliseconds: number) => new Date(now.getTime() + milliseconds);
   const isWrong = ({ nextAttemptAt, lastError }: typeof deliveries | typeof lanes) => {
     const failedAhead = sql`(${lastError} ->> 'at')::timestamptz > ${later(difference).toISOString()}::timestamptz`;
-    return or(gt(nextAttemptAt, later(longestWait)), and(gt(nextAttemptAt, later(ownWait)), failedAhead));
+    return and(gt(nextAttemptAt, now), or(gt(nextAttemptAt, later(longestWait)), failedAhead));
   };
   await tx
     .update(deliveries)

@@ -1,6 +1,6 @@
 /** Logins and what they open: one row per access token, so that ending the row ends the token at the next request. */
 import { createHash, createHmac } from "node:crypto";
-import { and, count, eq, gt, inArray, isNull, lt, sql } from "drizzle-orm";
+import { and, count, eq, gt, inArray, isNull, lt, lte, sql } from "drizzle-orm";
 import { Problem } from "../errors.ts";
 import { latestBegin } from "../protocol/grants.ts";
 import { mintUuid } from "../protocol/ids.ts";
@@ -82,10 +82,14 @@ export async function logIn(
 
 async function refuseGuessing(tx: Tx, subjects: readonly string[], now: Date): Promise<void> {
   const since = new Date(now.getTime() - failureWindow);
+  // What a clock has counted that was far ahead would count for as long.
+  const until = latestBegin(now);
   const rows = await tx
     .select({ subject: loginFailures.subject, failures: count() })
     .from(loginFailures)
-    .where(and(inArray(loginFailures.subject, [...subjects]), gt(loginFailures.at, since)))
+    .where(
+      and(inArray(loginFailures.subject, [...subjects]), gt(loginFailures.at, since), lte(loginFailures.at, until)),
+    )
     .groupBy(loginFailures.subject);
   if (rows.some((row) => Number(row.failures) >= failureLimit)) {
     throw new Problem("rate_limited", "Too many failed logins; try again in 15 minutes.", { retry_after: 900 });

@@ -4,7 +4,7 @@
  */
 import type pg from "pg";
 import { ConcordatError } from "../errors.ts";
-import { connectClient, endClient, placeOf, unreachable } from "./postgres-connection.ts";
+import { createClient, endClient, placeOf, unreachable } from "./postgres-connection.ts";
 import { isUnavailable } from "./sql-errors.ts";
 
 /** Chosen once, for ever: processes of different versions must meet at the same lock. */
@@ -35,6 +35,7 @@ export async function claimPostgres(
   let timer: NodeJS.Timeout | undefined;
   let checking: Promise<void> | undefined;
   let closed = false;
+  const closing = new AbortController();
 
   const plan = (delay: number) => {
     clearTimeout(timer);
@@ -47,7 +48,7 @@ export async function claimPostgres(
     }, delay);
     timer.unref();
   };
-  const open = () => openSession(url, { shared, before, onLost: () => plan(0) });
+  const open = () => openSession(url, { shared, before, onLost: () => plan(0), signal: closing.signal });
   const forget = async (): Promise<void> => {
     const lost = session;
     session = undefined;
@@ -81,6 +82,7 @@ export async function claimPostgres(
     async [Symbol.asyncDispose]() {
       closed = true;
       clearTimeout(timer);
+      closing.abort();
       await forget();
       await checking;
       // A check that was under way may have connected meanwhile.
@@ -101,12 +103,17 @@ interface SessionOptions {
   /** The session of this process that was lost: where the server has not noticed that yet, it is ended. */
   readonly before: Session | undefined;
   readonly onLost: () => void;
+  /** Cuts off a session that is being opened. */
+  readonly signal: AbortSignal;
 }
 
 /** @throws {ConcordatError} `database_in_use`, and whatever the driver throws */
-async function openSession(url: string, { shared, before, onLost }: SessionOptions): Promise<Session> {
-  const client = await connectClient(url, { query_timeout: checkEvery }, onLost);
+async function openSession(url: string, { shared, before, onLost, signal }: SessionOptions): Promise<Session> {
+  const client = createClient(url, { query_timeout: checkEvery }, onLost);
+  const cut = () => client.connection.stream.destroy();
+  signal.addEventListener("abort", cut);
   try {
+    await client.connect();
     if (before !== undefined) {
       await client.query(
         "select pg_terminate_backend(pid) from pg_stat_activity where pid = $1 and backend_start::text = $2",
@@ -121,6 +128,8 @@ async function openSession(url: string, { shared, before, onLost }: SessionOptio
   } catch (error) {
     await endClient(client);
     throw error;
+  } finally {
+    signal.removeEventListener("abort", cut);
   }
 }
 

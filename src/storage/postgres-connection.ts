@@ -22,15 +22,21 @@ export function connectionSettings(url: string) {
   } satisfies pg.ClientConfig;
 }
 
-/** Opens a connection outside of any pool. @param onLost told when it ends by itself */
-export async function connectClient(
+/** A connection outside of any pool, yet to be opened. @param onLost told when it ends by itself */
+export function createClient(
   url: string,
   settings: pg.ClientConfig = {},
   onLost: (error: Error) => void = () => {},
-): Promise<pg.Client> {
+): pg.Client {
   const client = new pg.Client({ ...connectionSettings(url), ...settings });
   // Without a listener a connection that ends would end the process.
   client.on("error", onLost);
+  return client;
+}
+
+/** Opens a connection outside of any pool. */
+export async function connectClient(...options: Parameters<typeof createClient>): Promise<pg.Client> {
+  const client = createClient(...options);
   await client.connect();
   return client;
 }

@@ -4,6 +4,8 @@ import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 export interface TcpProxy extends AsyncDisposable {
   /** The server's URL with the proxy's address in it. */
   readonly url: string;
+  /** How many it has open. */
+  readonly connections: number;
   /** Accepts connections and data, and forwards nothing until it is thawed. */
   freeze(): void;
   thaw(): void;
@@ -17,6 +19,7 @@ export async function startTcpProxy(target: URL, port: number): Promise<TcpProxy
   let frozen = false;
   let broken = false;
   const sockets = new Set<Socket>();
+  const links = new Set<Socket>();
   /** Whose other side has ended while frozen: they hear of it at the thaw. */
   const orphans = new Set<Socket>();
   const server = createServer((near) => {
@@ -24,6 +27,8 @@ export async function startTcpProxy(target: URL, port: number): Promise<TcpProxy
       near.destroy();
       return;
     }
+    links.add(near);
+    near.on("close", () => links.delete(near));
     const far = connect(Number(target.port || port), target.hostname);
     for (const [from, to] of [
       [near, far],
@@ -49,6 +54,9 @@ export async function startTcpProxy(target: URL, port: number): Promise<TcpProxy
   };
   return {
     url: proxied.href,
+    get connections() {
+      return links.size;
+    },
     freeze() {
       frozen = true;
       for (const socket of sockets) socket.pause();

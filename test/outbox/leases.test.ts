@@ -14,7 +14,6 @@ const test = url === undefined ? skipSuite("leases of lanes", noPostgres) : suit
 
 const ahead = (seconds: number) => () => new Date(Date.now() + seconds * 1000);
 const minute = 60;
-const retry = { base: 1, cap: 1 };
 
 let ours: Database;
 let theirs: Database;
@@ -64,7 +63,7 @@ for (const [difference, seconds] of [
   test(`a worker whose clock is ${difference} does not take a lane that is held`, async () => {
     assert.is(await take(ours, "ours", ahead(0)), true);
     assert.is(await take(theirs, "theirs", ahead(seconds)), false);
-    await sweepLanes({ database: theirs, wake: () => {}, insist: () => {}, clock: ahead(seconds), retry });
+    await sweepLanes({ database: theirs, wake: () => {}, insist: () => {}, clock: ahead(seconds) });
     assert.is(await take(theirs, "theirs", ahead(seconds)), false, "after it has swept");
     assert.is(await renewLease(ours.db, { peerId, worker: "ours" }), true);
   });
@@ -90,7 +89,7 @@ for (const [difference, seconds] of [
     const clock = ahead(seconds);
     const before = clock().getTime();
     const woken = new Map<string, Date | undefined>();
-    await sweepLanes({ database: theirs, wake: (lane, at) => woken.set(lane, at), insist: () => {}, clock, retry });
+    await sweepLanes({ database: theirs, wake: (lane, at) => woken.set(lane, at), insist: () => {}, clock });
     const at = woken.get(peerId)?.getTime() ?? 0;
     assert.ok(at > before && at <= clock().getTime() + 1_000 * longest, `${at - before} ms`);
   });

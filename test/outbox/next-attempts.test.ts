@@ -78,7 +78,6 @@ async function nextIn({
     wake: (peer, at) => woken.set(peer, at),
     insist: (peer) => woken.set(peer, now),
     clock: () => now,
-    retry: { base: 1, cap: hours(8) * 1000 },
   });
   const said = [
     (await getPeer(database.db, system, peerId)).lane.next_attempt_at,
@@ -116,7 +115,8 @@ for (const [name, waitUntil] of [
   });
 
   for (const [where, time, failedAt] of [
-    ["was written while the clock was ahead", after(hours(10)), after(hours(9.9))],
+    ["was written while the clock was far ahead", after(hours(10)), after(hours(9.9))],
+    ["was written while the clock was ahead by less than a back-off", after(hours(2)), after(hours(1.9))],
     ["is further off than any wait", after(hours(25)), now],
   ] as const) {
     test(`${name} is over where it ${where}`, async () => {

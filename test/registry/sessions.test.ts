@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { eq, sql } from "drizzle-orm";
 import * as assert from "uvu/assert";
+import type { Problem } from "../../src/errors.ts";
 import { issueAccessKey } from "../../src/registry/access-keys.ts";
 import { system } from "../../src/registry/caller.ts";
 import { changePlatform, createPlatform } from "../../src/registry/platforms.ts";
@@ -47,6 +48,14 @@ const enter = (username: string, password: string, at = now) =>
   database.transaction((tx) => logIn(tx, { username, password }, { ...context, now: at }));
 const suspend = (id: string) =>
   database.transaction((tx) => changePlatform(tx, system, id, { status: "suspended" }, now));
+
+test("guesses that a clock has counted that was far ahead lock nobody out", async () => {
+  const { handle, key } = await create("guessed");
+  for (let guess = 0; guess < 10; guess += 1) await enter(handle, "wrong", later(86_400));
+  const there = await enter(handle, key, later(86_400)).catch((error: unknown) => error);
+  assert.is((there as Problem).code, "rate_limited");
+  assert.ok((await enter(handle, key)).accepted);
+});
 
 test("an access key from a clock that is ahead opens sessions, as far as the protocol allows clocks to differ", async () => {
   const { id: platformId, handle } = await create("clocks");

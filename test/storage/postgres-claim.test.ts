@@ -9,6 +9,7 @@ import { claimPostgres } from "../../src/storage/postgres-claim.ts";
 import { startNode } from "../harness/node.ts";
 import { freshDatabaseUrl, noPostgres } from "../harness/servers.ts";
 import { skipSuite, suite } from "../harness/suite.ts";
+import { startTcpProxy } from "../harness/tcp-proxy.ts";
 import { until } from "../harness/until.ts";
 
 const url = (await freshDatabaseUrl()) ?? "";
@@ -91,6 +92,18 @@ test("gets its claim back when the connection was lost", async () => {
     return now.length === 1 && now[0] !== before[0];
   });
   assert.is(taken, 0);
+});
+
+test("is given back at once, though a new connection for it gets no answer", async () => {
+  await using proxy = await startTcpProxy(new URL(url), 5432);
+  const claimed = await claimPostgres(proxy.url, { onTaken: () => {} });
+  proxy.cut();
+  proxy.mend();
+  proxy.freeze();
+  await until("it connects anew", () => proxy.connections > 0);
+  const began = performance.now();
+  await claimed[Symbol.asyncDispose]();
+  assert.ok(performance.now() - began < 4_000, "the connection itself would take 5 seconds to be given up");
 });
 
 test("ends a holder that another process replaced while it could not look", async () => {
