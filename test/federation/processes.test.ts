@@ -152,10 +152,17 @@ async function openQueue() {
     },
   });
 }
+const measure = (role: ClusterProcess["role"], metric: string) =>
+  Promise.all(only(role).map((process) => process.measure(metric)));
 const logged = (text: string) => cluster.log().split(text).length - 1;
 
 test("jobs that nobody of the node made do no harm, and do not fill the log", async () => {
   await using queue = await openQueue();
+  const strange = async () => {
+    const counted = await measure("worker", "concordat_strange_jobs_total");
+    return counted.reduce<number>((sum, one) => sum + Number(one), 0);
+  };
+  const before = await strange();
   for (let count = 0; count < 40; count += 1) await queue.add("drain", { lane: `no-lane-${count}` });
   await queue.add("wake", { lane: "no-lane", activity: { type: "Delete" } });
   await queue.add("wake", null);
@@ -163,6 +170,7 @@ test("jobs that nobody of the node made do no harm, and do not fill the log", as
   await untilSeen(sud, sent);
   await until("all are taken", async () => (await queue.getJobCountByTypes("wait", "active")) === 0);
   await assertOnce(sent);
+  assert.is((await strange()) - before, 42);
   assert.is(logged("draining a lane failed"), 0);
   const told = logged("none of the node's");
   assert.ok(told >= 1 && told <= only("worker").length, `${told}`);
@@ -191,6 +199,13 @@ test("while jobs in Redis are not taken it delivers all the same, and its worker
   const stuck = { status: "degraded", redis: "stuck" };
   await until("they say so", async () => (await states()).every(({ redis }) => redis === "stuck"));
   assert.equal(await states(), [stuck, stuck]);
+  const taken = () => measure("worker", "concordat_wakes_taken");
+  assert.equal(await taken(), [0, 0]);
+  assert.equal(
+    await measure("web", "concordat_wakes_taken"),
+    [undefined, undefined],
+    "who drains nothing does not see it",
+  );
   const began = performance.now();
   sent.push(await share(ouest, sud));
   await untilSeen(sud, sent);
@@ -199,6 +214,7 @@ test("while jobs in Redis are not taken it delivers all the same, and its worker
   await queue.removeGlobalRateLimit();
   await queue.removeRateLimitKey();
   await until("they are taken again", async () => (await states()).every(({ redis }) => redis === "ok"));
+  assert.equal(await taken(), [1, 1]);
   await assertOnce(sent);
   assert.equal([logged("wakes in Redis are not taken"), logged("wakes in Redis are taken again")], [2, 2]);
 });

@@ -12,6 +12,8 @@ import { startTcpProxy, type TcpProxy } from "./tcp-proxy.ts";
 export interface ClusterProcess {
   readonly role: "web" | "worker";
   readonly address: string;
+  /** A metric of the process, without labels; undefined where it does not tell it. */
+  measure(name: string): Promise<number | undefined>;
   readonly up: boolean;
   readonly postgres: Link;
   readonly redis: Link;
@@ -111,12 +113,13 @@ interface Slot extends ClusterProcess {
 }
 
 async function createSlot(base: Base, role: "web" | "worker", links: Links): Promise<Slot> {
-  const port = await freePort();
+  const [port, metrics] = [await freePort(), await freePort()];
   const address = `http://127.0.0.1:${port}`;
   const environment = {
     ...base.environment,
     CONCORDAT_ROLE: role,
     CONCORDAT_LISTEN: `127.0.0.1:${port}`,
+    CONCORDAT_METRICS_PORT: String(metrics),
     CONCORDAT_DATABASE_URL: links.postgres.url,
     CONCORDAT_REDIS_URL: links.redis.url,
   };
@@ -131,6 +134,11 @@ async function createSlot(base: Base, role: "web" | "worker", links: Links): Pro
     port,
     address,
     ...links,
+    async measure(name) {
+      const measured = await (await fetch(`http://127.0.0.1:${metrics}/metrics`)).text();
+      const value = new RegExp(`^${name} (\\S+)$`, "m").exec(measured)?.[1];
+      return value === undefined ? undefined : Number(value);
+    },
     get up() {
       return running !== undefined;
     },
