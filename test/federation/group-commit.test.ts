@@ -2,13 +2,14 @@
 import pg from "pg";
 import * as assert from "uvu/assert";
 import { mintId } from "../../src/protocol/ids.ts";
+import { limits } from "../../src/protocol/limits.ts";
 import { type Store, startNode, type TestNode } from "../harness/node.ts";
 import { approveScripted, type ScriptedPeer, startPeer } from "../harness/peer.ts";
 import { makePlatformKeys } from "../harness/platform.ts";
 import type { Json } from "../harness/rest.ts";
 import { freshDatabaseUrl, noPostgres } from "../harness/servers.ts";
 import { skipSuite, suite } from "../harness/suite.ts";
-import { until } from "../harness/until.ts";
+import { pause, until } from "../harness/until.ts";
 import type { Answer } from "../harness/wire.ts";
 
 /** Activities that arrive together share a transaction, and yet nothing but the time of arrival. */
@@ -134,6 +135,25 @@ for (const store of ["pglite", "postgres"] as const satisfies readonly Store[]) 
         assert.is(answered, false);
         await other.query("rollback");
         assert.is((await waits).status, 202);
+      } finally {
+        await other.end();
+      }
+    });
+
+    test("those that wait for each other have the time of one: 503 before a peer gives up", async () => {
+      const uri = mintId(peer.origin, "projects");
+      const other = new pg.Client({ connectionString: node.databaseUrl });
+      await other.connect();
+      try {
+        await other.query("begin");
+        await other.query("select pg_advisory_xact_lock(hashtextextended($1, 0))", [uri]);
+        const answers = Promise.all(Array.from({ length: 4 }, () => post(tombstone(uri))));
+        // One after the other, each waits for the lock until its statement ends, after 5 seconds: 20 in all.
+        const outcomes = await Promise.race([
+          answers.then((all) => all.map(outcomeOf)),
+          pause(limits.requestMilliseconds).then(() => "none in time"),
+        ]);
+        assert.equal(outcomes, Array(4).fill("503 unavailable"));
       } finally {
         await other.end();
       }
