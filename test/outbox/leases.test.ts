@@ -95,4 +95,16 @@ for (const [difference, seconds] of [
   });
 }
 
+test("a lease longer than any that is given out is no lease: a sweep ends it, and leaves the others", async () => {
+  assert.is(await take(ours, "ours", ahead(0)), true);
+  const sweep = () => sweepLanes({ database: theirs, wake: () => {}, insist: () => {}, clock: ahead(0) });
+  await sweep();
+  assert.is(await renewLease(ours.db, { peerId, worker: "ours" }), true);
+  // As the database wrote it while its clock was ahead by an hour.
+  await ours.db.update(lanes).set({ lockedUntil: sql`clock_timestamp() + interval '1 hour'` });
+  assert.is(await take(theirs, "theirs", ahead(0)), false);
+  await sweep();
+  assert.is(await take(theirs, "theirs", ahead(0)), true);
+});
+
 test.run();
