@@ -163,6 +163,29 @@ function describeRetention(
     assert.equal(left.map(({ key }) => key).sort(), ["of 6.999", "of 7"]);
   });
 
+  if (options.url !== undefined) {
+    test("passes over what another process has in hand, and waits for nobody", async () => {
+      for (const id of ["free", "in hand"]) {
+        await receive(id, old);
+        await send(id, old, "delivered");
+        const row = { caller: "platform:1", key: id, requestDigest: "", answer: "" };
+        await database.db.insert(idempotencyKeys).values({ ...row, createdAt: old });
+      }
+      const requests = async () => (await database.db.select().from(idempotencyKeys)).map(({ key }) => key);
+      const all = async () => [await kept(receivedActivities), await kept(activities), await requests()];
+      await database.transaction(async (tx) => {
+        await tx.execute(sql`select from received_activities where id = 'in hand' for update`);
+        await tx.execute(sql`select from activities where id = 'in hand' for update`);
+        await tx.execute(sql`select from idempotency_keys where key = 'in hand' for update`);
+        // A statement that waited would be ended by the server.
+        await drop();
+        assert.equal(await all(), [["in hand"], ["in hand"], ["in hand"]]);
+      });
+      await drop();
+      assert.equal(await all(), [[], [], []]);
+    });
+  }
+
   /** More than two batches of each kind; of the activities each third is still to be sent. */
   const many = 2 * batch + 10;
   async function fill(): Promise<void> {
