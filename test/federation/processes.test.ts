@@ -154,9 +154,15 @@ async function openQueue() {
 }
 const measure = (role: ClusterProcess["role"], metric: string) =>
   Promise.all(only(role).map((process) => process.measure(metric)));
-const logged = (text: string) => cluster.log().split(text).length - 1;
+/** Counts lines of the log from now on: what tests before have cut was told of as well. */
+function followLog(): (text: string) => number {
+  const countIn = (log: string, text: string) => log.split(text).length - 1;
+  const before = cluster.log();
+  return (text) => countIn(cluster.log(), text) - countIn(before, text);
+}
 
 test("jobs that nobody of the node made do no harm, and do not fill the log", async () => {
+  const logged = followLog();
   await using queue = await openQueue();
   const strange = async () => {
     const counted = await measure("worker", "concordat_strange_jobs_total");
@@ -191,6 +197,7 @@ test("a job that stands in the way of a lane's wakes holds it no longer than unt
 });
 
 test("while jobs in Redis are not taken it delivers all the same, and its workers say so, once", async () => {
+  const logged = followLog();
   await using queue = await openQueue();
   await queue.setGlobalRateLimit(1, 3_600_000);
   const sent = [await share(ouest, sud), await share(ouest, sud)];

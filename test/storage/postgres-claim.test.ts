@@ -98,8 +98,9 @@ test("is given back at once, though a new connection for it gets no answer", asy
   await using proxy = await startTcpProxy(new URL(url), 5432);
   const claimed = await claimPostgres(proxy.url, { onTaken: () => {} });
   proxy.cut();
-  proxy.mend();
+  await until("its connection is gone", () => proxy.connections === 0);
   proxy.freeze();
+  proxy.mend();
   await until("it connects anew", () => proxy.connections > 0);
   const began = performance.now();
   await claimed[Symbol.asyncDispose]();
