@@ -103,10 +103,10 @@ export const inboxBenchmarks: readonly Benchmark[] = [
     names: ["inbox.single.ed25519", "inbox.single.ed25519.cpu"],
     run: (profile) => measureSingles(profile, "ed25519", 1),
   },
-  {
-    names: ["inbox.single.ed25519.processes2"],
-    profiles: ["server"],
-    run: (profile) => measureSingles(profile, "ed25519", 2),
-  },
+  ...(["rsa", "ed25519"] as const).map((key) => ({
+    names: [`inbox.single.${key}.processes2`, `inbox.single.${key}.processes2.cpu`],
+    profiles: ["server"] as const,
+    run: (profile: Profile) => measureSingles(profile, key, 2),
+  })),
   { names: ["inbox.batch"], run: measureBatches },
 ];

@@ -14,7 +14,10 @@ const run = (...argv: readonly string[]) => promisify(execFile)(process.execPath
 const promised: readonly string[] = [
   "inbox.single.rsa",
   "inbox.single.ed25519",
+  "inbox.single.rsa.processes2",
+  "inbox.single.ed25519.processes2",
   "inbox.batch",
+  "database.commits",
   "outbox.single",
   "outbox.fanout100",
   "share.opened.p50",
