@@ -1,6 +1,7 @@
 import * as assert from "uvu/assert";
 import type { Scheduler } from "../../src/storage/scheduler.ts";
 import type { Suite } from "../harness/suite.ts";
+import { until } from "../harness/until.ts";
 
 export type OpenScheduler = (onError: (error: unknown) => void) => Promise<Scheduler>;
 
@@ -54,6 +55,15 @@ export function describeScheduler(test: Suite, open: OpenScheduler): void {
     scheduler.wake("a", inHours(1));
     scheduler.wake("a");
     await drains.count(1);
+  });
+
+  test("lets an earlier time replace a later one though it lies ahead as well", async () => {
+    await using scheduler = await open(rethrow);
+    const drains = record();
+    scheduler.start(drains.drain);
+    scheduler.wake("a", inHours(1));
+    scheduler.wake("a", new Date(Date.now() + 500));
+    await until("a drain", () => drains.lanes.length > 0);
   });
 
   test("lets no later time delay an earlier one", async () => {
