@@ -148,6 +148,24 @@ test("drains what is insisted on whatever a forged job stands in the way of", as
   await until("a drain", async () => drained.length > 0);
 });
 
+test("wakes a lane again whose last wake was added by half", async () => {
+  const below = nextPrefix();
+  await using queue = await openQueue(below);
+  const wait = queue.toKey("wait");
+  await queue.redis.set(wait, "foreign");
+  await using scheduler = await openScheduler(url, below);
+  // Nothing drains yet: this one is lost.
+  scheduler.wake("a");
+  await until("a job that waits nowhere", async () => (await queue.redis.exists(queue.toKey("1"))) === 1);
+  await queue.redis.del(wait);
+  const drained: string[] = [];
+  scheduler.start(async (lane) => void drained.push(lane));
+  await until("a drain", () => {
+    scheduler.wake("a");
+    return drained.length > 0;
+  });
+});
+
 test("leaves a lane that is woken after the halt to another process", async () => {
   const below = nextPrefix();
   const drained: string[] = [];
