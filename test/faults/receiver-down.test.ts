@@ -245,6 +245,19 @@ test("a dead letter can be discarded, and stays listed as that", async () => {
   assert.is((await deliveryOf(object)).state, "discarded");
 });
 
+test("what waits for a receiver can be discarded, and is not sent when that is up; what is behind it is", async () => {
+  const { node, peer } = pair;
+  await peer.close();
+  const object = await share("discarded-waiting");
+  const [delivery] = await node.admin.list("/deliveries?state=queued");
+  const behind = await share("behind-discarded");
+  await node.admin.ok("POST", `/deliveries/${String(delivery?.id)}/discard`, {});
+  await peer.listen();
+  await untilState(behind, "delivered");
+  assert.equal(arrivalsOf(object), []);
+  assert.is((await node.admin.ok("GET", `/deliveries/${String(delivery?.id)}`)).state, "discarded");
+});
+
 test("a refusal that is not permanent for the activity is none: the peer's 401, 403 peer_not_approved and 429", async () => {
   const { node, peer } = pair;
   for (const answer of [
