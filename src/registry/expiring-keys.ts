@@ -1,7 +1,7 @@
 /** Access keys that are about to end: their platform and the administrators are told, so that another one is there in time. */
 import { and, asc, eq, isNull, lte } from "drizzle-orm";
+import { earlierNow } from "../storage/both-clocks.ts";
 import type { Database, Tx } from "../storage/database.ts";
-import { longSince } from "../storage/long-since.ts";
 import { accessKeys, platforms } from "../storage/schema.ts";
 import { administrators, recordEffects } from "./journal.ts";
 
@@ -29,7 +29,7 @@ export async function tellExpiringKeys(database: Database, now: Date): Promise<v
 /** Gives how many keys it has looked at. */
 async function tellBatch(tx: Tx, now: Date): Promise<number> {
   // By a clock that is ahead they would be told of too early, and not again.
-  const today = longSince(now, 0);
+  const today = earlierNow(now);
   const keys = await tx
     .select({
       id: accessKeys.id,

@@ -7,8 +7,8 @@
  */
 import { setTimeout as pause } from "node:timers/promises";
 import { type SQL, sql } from "drizzle-orm";
+import { longSince } from "../storage/both-clocks.ts";
 import type { Tx } from "../storage/database.ts";
-import { longSince } from "../storage/long-since.ts";
 import { answersKeptDays } from "./idempotency.ts";
 
 /** Rows that one statement looks at. */
