@@ -8,28 +8,30 @@ const rethrow = (error: unknown) => {
   throw error;
 };
 
+/** Work that counts its runs, each of which ends when it is told to. */
+function askForHeld() {
+  const work = { runs: 0, finish: () => {} };
+  const run = () => {
+    work.runs += 1;
+    return new Promise<void>((resolve) => {
+      work.finish = resolve;
+    });
+  };
+  return { ask: createSoon(run, { interval: 1, onError: rethrow }), work };
+}
+
 test("is done once for all who asked before it began, and again for who asked after that", async () => {
-  let runs = 0;
-  let finish = () => {};
-  const ask = createSoon(
-    () => {
-      runs += 1;
-      return new Promise<void>((resolve) => {
-        finish = resolve;
-      });
-    },
-    { interval: 1, onError: rethrow },
-  );
+  const { ask, work } = askForHeld();
   ask();
   ask();
-  await until("it runs", () => runs === 1);
+  await until("it runs", () => work.runs === 1);
   ask();
   ask();
-  finish();
-  await until("it runs again", () => runs === 2);
-  finish();
+  work.finish();
+  await until("it runs again", () => work.runs === 2);
+  work.finish();
   await pause(20);
-  assert.is(runs, 2);
+  assert.is(work.runs, 2);
 });
 
 test("goes on after a failure, and tells of it", async () => {
@@ -44,19 +46,9 @@ test("goes on after a failure, and tells of it", async () => {
 });
 
 test("is begun no more once it is disposed, which waits for what is under way", async () => {
-  let runs = 0;
-  let finish = () => {};
-  const ask = createSoon(
-    () => {
-      runs += 1;
-      return new Promise<void>((resolve) => {
-        finish = resolve;
-      });
-    },
-    { interval: 1, onError: rethrow },
-  );
+  const { ask, work } = askForHeld();
   ask();
-  await until("it runs", () => runs === 1);
+  await until("it runs", () => work.runs === 1);
   ask();
   let disposed = false;
   const disposing = ask[Symbol.asyncDispose]().then(() => {
@@ -64,11 +56,11 @@ test("is begun no more once it is disposed, which waits for what is under way", 
   });
   await pause(5);
   assert.is(disposed, false);
-  finish();
+  work.finish();
   await disposing;
   ask();
   await pause(20);
-  assert.is(runs, 1);
+  assert.is(work.runs, 1);
 });
 
 test.run();

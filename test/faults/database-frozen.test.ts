@@ -6,8 +6,8 @@ import { limits } from "../../src/protocol/limits.ts";
 import { isUnavailable, openDatabase } from "../../src/storage/database.ts";
 import { inspectDatabase } from "../../src/storage/inspect.ts";
 import { claimPostgres } from "../../src/storage/postgres-claim.ts";
+import { startLinkedNode } from "../harness/database-link.ts";
 import { freePort } from "../harness/free-port.ts";
-import { startNode } from "../harness/node.ts";
 import { approveScripted, startPeer } from "../harness/peer.ts";
 import { freshDatabaseUrl, noPostgres } from "../harness/servers.ts";
 import { postIn, signatureForms } from "../harness/signature-form.ts";
@@ -95,12 +95,12 @@ test("is told from a defect by whoever starts or looks into a node", async () =>
 });
 
 test("answers 503 in time to every request, and serves again after the thaw", async () => {
-  await using proxy = await startTcpProxy(new URL(url), 5432);
-  await using node = await startNode({ store: "postgres", environment: { CONCORDAT_DATABASE_URL: proxy.url } });
+  await using linked = await startLinkedNode();
+  const { node, link } = linked;
   await using peer = await startPeer();
   await approveScripted(node, peer);
 
-  proxy.freeze();
+  link.freeze();
   const signal = () => AbortSignal.timeout(patience);
   const ask = [
     async () => (await fetch(`${node.origin}/ready`, { signal: signal() })).status,
@@ -136,24 +136,19 @@ test("answers 503 in time to every request, and serves again after the thaw", as
   );
   assert.is((await fetch(`${node.origin}/health`)).status, 200);
 
-  proxy.thaw();
+  link.thaw();
   await until("the node is ready", async () => (await fetch(`${node.origin}/ready`)).status === 200);
   assert.is((await node.admin.call("GET", "/peers")).status, 200);
 });
 
 test("is no refusal of what a peer sends or asks for: 503 in time, and nothing to be journaled", async () => {
-  const databaseUrl = (await freshDatabaseUrl()) ?? "";
-  await using proxy = await startTcpProxy(new URL(databaseUrl), 5432);
-  await using node = await startNode({
-    store: "postgres",
-    databaseUrl,
-    environment: { CONCORDAT_DATABASE_URL: proxy.url },
-  });
+  await using linked = await startLinkedNode();
+  const { node, link } = linked;
   await using peer = await startPeer();
   await approveScripted(node, peer);
   const like = () => peer.post(node.origin, peer.activity({ type: "Like", object: `${peer.origin}/notes/1` }));
   await Promise.all(Array.from({ length: crowd }, () => fetch(`${node.origin}/ready`)));
-  proxy.freeze();
+  link.freeze();
   // What comes later waits for the turn of the first, and gives up before its own statement does.
   const first = like();
   await new Promise((resolve) => setTimeout(resolve, 50));
@@ -170,17 +165,12 @@ test("is no refusal of what a peer sends or asks for: 503 in time, and nothing t
   ]);
   const told = answers.then((all) => all.map(({ status, body }) => `${status} ${String(body.code)}`));
   assert.equal(await outcomeInTime(told), ["503 unavailable", "503 unavailable", "503 unavailable"]);
-  proxy.thaw();
+  link.thaw();
 });
 
 test("keeps no login waiting for those before it, and judges none that nobody waits for any more", async () => {
-  const databaseUrl = (await freshDatabaseUrl()) ?? "";
-  await using proxy = await startTcpProxy(new URL(databaseUrl), 5432);
-  await using node = await startNode({
-    store: "postgres",
-    databaseUrl,
-    environment: { CONCORDAT_DATABASE_URL: proxy.url },
-  });
+  await using linked = await startLinkedNode();
+  const { node, link } = linked;
   const logIn = async (n: number, signal?: AbortSignal) => {
     const answer = await fetch(`${node.origin}/api/v1/auth/login`, {
       method: "POST",
@@ -190,7 +180,7 @@ test("keeps no login waiting for those before it, and judges none that nobody wa
     });
     return `${answer.status} ${answer.headers.has("retry-after")}`;
   };
-  proxy.freeze();
+  link.freeze();
   const leaving = new AbortController();
   const left = Array.from({ length: 5 }, (_, n) => logIn(n, leaving.signal).catch(() => "left"));
   const logins = Array.from({ length: 50 }, (_, n) => logIn(n));
@@ -203,7 +193,7 @@ test("keeps no login waiting for those before it, and judges none that nobody wa
   );
   await Promise.all(left);
 
-  proxy.thaw();
+  link.thaw();
   await until("the node is ready", async () => (await fetch(`${node.origin}/ready`)).status === 200);
   assert.is(await logIn(0), "401 false");
   // One for the account and one for the address: of this login, and of the one or two that had begun.
@@ -213,13 +203,8 @@ test("keeps no login waiting for those before it, and judges none that nobody wa
 
 test("holds 64 MiB of bodies that wait for it, refuses what is beyond at once, and takes it after the thaw", async () => {
   const metrics = await freePort();
-  const databaseUrl = (await freshDatabaseUrl()) ?? "";
-  await using proxy = await startTcpProxy(new URL(databaseUrl), 5432);
-  await using node = await startNode({
-    store: "postgres",
-    databaseUrl,
-    environment: { CONCORDAT_DATABASE_URL: proxy.url, CONCORDAT_METRICS_PORT: String(metrics) },
-  });
+  await using linked = await startLinkedNode({ environment: { CONCORDAT_METRICS_PORT: String(metrics) } });
+  const { node, link } = linked;
   await using peer = await startPeer();
   await approveScripted(node, peer);
   const like = () => peer.activity({ type: "Like", object: `${peer.origin}/notes/1` });
@@ -241,7 +226,7 @@ test("holds 64 MiB of bodies that wait for it, refuses what is beyond at once, a
     const octets = /^concordat_request_octets (\d+)$/m.exec(measured)?.[1];
     return Number(octets) === limits.heldOctets - waiting.length;
   });
-  proxy.freeze();
+  link.freeze();
   end();
   const health = async () => (await fetch(`${node.origin}/health`)).status;
   // What was sent before the second of two requests that follow each other has been read when that is answered.
@@ -261,7 +246,7 @@ test("holds 64 MiB of bodies that wait for it, refuses what is beyond at once, a
   assert.is(await health(), 200);
   assert.is(answered, 0, "those that are held still wait");
 
-  proxy.thaw();
+  link.thaw();
   await Promise.all(waiting);
   const stored = () => node.query(`select from received_activities where id = '${String(beyond.id)}'`);
   assert.is((await stored()).length, 0);

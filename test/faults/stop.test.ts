@@ -8,10 +8,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
 import * as assert from "uvu/assert";
+import { startLinkedNode } from "../harness/database-link.ts";
 import { startNode, type TestNode } from "../harness/node.ts";
 import { freshDatabaseUrl, noPostgres } from "../harness/servers.ts";
 import { skipSuite, suite } from "../harness/suite.ts";
-import { startTcpProxy } from "../harness/tcp-proxy.ts";
 import { until } from "../harness/until.ts";
 
 /** Told to stop while something does not end: docs/operations.md, "Stopping". */
@@ -72,17 +72,11 @@ const cases = [
 ];
 for (const { what, requests, most } of cases) {
   frozen(`ends in time, ${what}`, async () => {
-    const databaseUrl = (await freshDatabaseUrl()) ?? "";
-    await using proxy = await startTcpProxy(new URL(databaseUrl), 5432);
-    await using node = await startNode({
-      store: "postgres",
-      databaseUrl,
-      child: true,
-      environment: { CONCORDAT_DATABASE_URL: proxy.url },
-    });
+    await using linked = await startLinkedNode({ child: true });
+    const { node, link } = linked;
     const ask = (count: number) => Array.from({ length: count }, () => node.admin.call("GET", "/peers"));
     await Promise.all(ask(crowd));
-    proxy.freeze();
+    link.freeze();
     const asked = Promise.allSettled(ask(requests));
     const began = performance.now();
     await node.stop();

@@ -118,48 +118,43 @@ for (const store of ["pglite", "postgres"] as const satisfies readonly Store[]) 
   });
 
   if (store === "postgres") {
+    /** Somebody else who changes an object, until that transaction or its connection ends. */
+    const holdObject = async (uri: string) => {
+      const holder = new pg.Client({ connectionString: node.databaseUrl });
+      await holder.connect();
+      await holder.query("begin");
+      await holder.query("select pg_advisory_xact_lock(hashtextextended($1, 0))", [uri]);
+      return Object.assign(holder, { [Symbol.asyncDispose]: () => holder.end() });
+    };
+
     test("one that waits for an object that somebody else changes holds none of its group, nor the next ones", async () => {
       const uri = mintId(peer.origin, "projects");
-      const other = new pg.Client({ connectionString: node.databaseUrl });
-      await other.connect();
-      try {
-        await other.query("begin");
-        await other.query("select pg_advisory_xact_lock(hashtextextended($1, 0))", [uri]);
-        let answered = false;
-        const several = () => Array.from({ length: 15 }, () => post(tombstone()));
-        const before = several();
-        // In the midst of the others, whose transaction it shares.
-        const waits = post(tombstone(uri)).finally(() => {
-          answered = true;
-        });
-        const others = await Promise.all([...before, ...several()]);
-        assert.equal(new Set(others.map(outcomeOf)), new Set(["202 undefined"]));
-        await until("the next ones come through as well", async () => (await post(like())).status === 202);
-        assert.is(answered, false);
-        await other.query("rollback");
-        assert.is((await waits).status, 202);
-      } finally {
-        await other.end();
-      }
+      await using holder = await holdObject(uri);
+      let answered = false;
+      const several = () => Array.from({ length: 15 }, () => post(tombstone()));
+      const before = several();
+      // In the midst of the others, whose transaction it shares.
+      const waits = post(tombstone(uri)).finally(() => {
+        answered = true;
+      });
+      const others = await Promise.all([...before, ...several()]);
+      assert.equal(new Set(others.map(outcomeOf)), new Set(["202 undefined"]));
+      await until("the next ones come through as well", async () => (await post(like())).status === 202);
+      assert.is(answered, false);
+      await holder.query("rollback");
+      assert.is((await waits).status, 202);
     });
 
     test("those that wait for each other have the time of one: 503 before a peer gives up", async () => {
       const uri = mintId(peer.origin, "projects");
-      const other = new pg.Client({ connectionString: node.databaseUrl });
-      await other.connect();
-      try {
-        await other.query("begin");
-        await other.query("select pg_advisory_xact_lock(hashtextextended($1, 0))", [uri]);
-        const answers = Promise.all(Array.from({ length: 4 }, () => post(tombstone(uri))));
-        // One after the other, each waits for the lock until its statement ends, after 5 seconds: 20 in all.
-        const outcomes = await Promise.race([
-          answers.then((all) => all.map(outcomeOf)),
-          pause(limits.requestMilliseconds).then(() => "none in time"),
-        ]);
-        assert.equal(outcomes, Array(4).fill("503 unavailable"));
-      } finally {
-        await other.end();
-      }
+      await using _holder = await holdObject(uri);
+      const answers = Promise.all(Array.from({ length: 4 }, () => post(tombstone(uri))));
+      // One after the other, each waits for the lock until its statement ends, after 5 seconds: 20 in all.
+      const outcomes = await Promise.race([
+        answers.then((all) => all.map(outcomeOf)),
+        pause(limits.requestMilliseconds).then(() => "none in time"),
+      ]);
+      assert.equal(outcomes, Array(4).fill("503 unavailable"));
     });
   }
 
